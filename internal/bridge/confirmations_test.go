@@ -266,7 +266,7 @@ func TestStartReadsEventsAndConfirmationsBeforeDeadlines(t *testing.T) {
 				h.run()
 				time.Sleep(10 * time.Second)
 				if notes, looks := h.hub.notes(), h.hub.called(payment.StepCheckPending); notes != 1 || looks != 0 {
-					t.Errorf("%d notes, %d looks; want nothing done before they were read", notes, looks)
+					t.Errorf("%d notes, %d checks; want nothing done before they were read", notes, looks)
 				}
 				if n := h.money.called(payment.StepRefund); n != 0 {
 					t.Errorf("%d refunds before they were read", n)
@@ -276,7 +276,7 @@ func TestStartReadsEventsAndConfirmationsBeforeDeadlines(t *testing.T) {
 				h.open()
 				h.stands("cs_sent", payment.Started, "", payment.Paid, "")
 				if p := h.payment("cs_queued"); p.Delivery != payment.Failed || p.Funds != payment.Refunded {
-					t.Errorf("queued: %s %q, %s; want it given back", p.Delivery, p.Reason, p.Funds)
+					t.Errorf("queued: %s %q, %s; want it refunded", p.Delivery, p.Reason, p.Funds)
 				}
 				h.close()
 			})
@@ -317,7 +317,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 		h.says("of "+session, "dev:1", session, "failed")
 	}
 	free := func(h *house, _ string) {
-		if _, err := h.b.GrantCredit(context.Background(), "dev:1", Actor{"a person", "test"}); err != nil {
+		if _, err := h.b.GrantCredit(context.Background(), "dev:1", Actor{"operator", "test"}); err != nil {
 			h.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -365,7 +365,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 			unconfirmed(h, "cs_test_1")
 			unconfirmed(h, "cs_test_2")
 			h.selling("dev:1", fleet.Paused)
-			p, err := h.b.GrantCredit(t.Context(), "dev:1", Actor{"a person", "is it alive?"})
+			p, err := h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "is it alive?"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -380,7 +380,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 			for _, a := range audits {
 				got = append(got, a.Who+" "+a.What)
 			}
-			if want := []string{"notepay resume", "a person start", "notepay pause"}; err != nil ||
+			if want := []string{"notepay resume", "operator start", "notepay pause"}; err != nil ||
 				!slices.Equal(got, want) {
 				t.Errorf("audit %q (%v); want %q", got, err, want)
 			}
@@ -388,22 +388,22 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 		})
 	})
 
-	t.Run("but a person's pause is a person's to end", func(t *testing.T) {
+	t.Run("but a pause by the operator stays", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, hasty)
 			h.run()
 			h.sends("cs_test_1", "dev:1")
-			if err := h.b.Pause(t.Context(), "dev:1", Actor{"a person", "it leaks"}); err != nil {
+			if err := h.b.Pause(t.Context(), "dev:1", Actor{"operator", "it leaks"}); err != nil {
 				t.Fatal(err)
 			}
 			h.says("1", "dev:1", "cs_test_1", "started")
 			h.selling("dev:1", fleet.Paused)
-			if err := h.b.Resume(t.Context(), "dev:1", Actor{"a person", "mended"}); err != nil {
+			if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "fixed"}); err != nil {
 				t.Fatal(err)
 			}
 			h.selling("dev:1", sold)
-			if err := h.b.Pause(t.Context(), "dev:9", Actor{"a person", ""}); !errors.Is(err, ledger.ErrNotFound) {
+			if err := h.b.Pause(t.Context(), "dev:9", Actor{"operator", ""}); !errors.Is(err, ledger.ErrNotFound) {
 				t.Errorf("pausing an unknown device: %v; want %v", err, ledger.ErrNotFound)
 			}
 			h.close()

@@ -50,7 +50,7 @@ func TestDisputeBeforeItsPayment(t *testing.T) {
 		time.Sleep(2 * sessionEventGrace)
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "") // an inquiry
 		if got := h.outcomes(); !strings.HasPrefix(got["evt_2"], Ignored) || !strings.HasPrefix(got["evt_3"], Ignored) {
-			t.Errorf("the events came to %v; want those that name no dispute or payment ignored", got)
+			t.Errorf("the events' outcomes are %v; want those that name no dispute or payment ignored", got)
 		}
 		h.close()
 	})

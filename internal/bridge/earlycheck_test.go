@@ -38,7 +38,7 @@ func TestEarlyCheckFindsFetchedNote(t *testing.T) {
 		h.watches("cs_1", 30*time.Second)
 		p := h.payment("cs_1")
 		if n := h.hub.called(payment.StepCheckPending); n != 2 { // after 2 s and after 12 s; the next is due after 32 s
-			t.Errorf("%d looks in half a minute; want 2", n)
+			t.Errorf("%d checks in half a minute; want 2", n)
 		}
 		if p != before || p.Delivery != payment.Sent || p.Step != payment.StepCheckPending ||
 			!p.DueAt.Equal(p.ExpiresAt) ||
@@ -53,12 +53,12 @@ func TestEarlyCheckFindsFetchedNote(t *testing.T) {
 		}
 		attempts, err := h.l.Attempts(t.Context(), p.ID)
 		if err != nil || len(attempts) != 2 || attempts[1].Action != payment.StepCheckPending {
-			t.Errorf("attempts %+v, %v; want the note and the look that found it fetched", attempts, err)
+			t.Errorf("attempts %+v, %v; want the note, and the check that found it fetched", attempts, err)
 		}
 		looks := h.hub.called(payment.StepCheckPending)
 		h.watches("cs_1", time.Minute)
 		if n := h.hub.called(payment.StepCheckPending); n != looks {
-			t.Errorf("%d looks after that; want none", n-looks)
+			t.Errorf("%d checks after that; want none", n-looks)
 		}
 		h.close()
 	})
@@ -72,7 +72,7 @@ func TestEarlyCheckLeavesRecallToTheDeadline(t *testing.T) {
 		h.paid("cs_1", "dev:1")
 		h.watches("cs_1", 2*time.Minute-time.Second)
 		if n := h.hub.called(payment.StepCheckPending); n != 4 || h.hub.called(payment.StepRecall) != 0 {
-			t.Errorf("%d looks in two minutes, %d recalls; want 4 looks", n, h.hub.called(payment.StepRecall))
+			t.Errorf("%d checks in two minutes, %d recalls; want 4 checks", n, h.hub.called(payment.StepRecall))
 		}
 		h.stands("cs_1", payment.Sent, "", payment.Paid, "")
 		h.watches("cs_1", 30*time.Second)
@@ -99,8 +99,8 @@ func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 			func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute,
 			4,
 		},
-		"Notehub asks to be left alone": {nil, upstream.RateLimited, 2 * time.Minute, 1},
-		"Notehub is in trouble":         {nil, upstream.Unknown, 2 * time.Minute, 4},
+		"Notehub limits the rate": {nil, upstream.RateLimited, 2 * time.Minute, 1},
+		"Notehub is in trouble":   {nil, upstream.Unknown, 2 * time.Minute, 4},
 		"the machine confirms": {
 			func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.OK, 2 * time.Minute, 0,
 		},
@@ -121,7 +121,7 @@ func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 				h.watches("cs_1", row.watch)
 				time.Sleep(2*time.Minute - row.watch)
 				if n := h.hub.called(payment.StepCheckPending); n != row.looks {
-					t.Errorf("%d looks; want %d", n, row.looks)
+					t.Errorf("%d checks; want %d", n, row.looks)
 				}
 				h.stands("cs_1", payment.Sent, "", payment.Paid, "")
 				h.close()

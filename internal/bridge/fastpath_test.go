@@ -58,7 +58,7 @@ func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *house){
-		"nobody works": func(h *house) { h.b.fastPath.close() },
+		"the bridge has stopped": func(h *house) { h.b.fastPath.close() },
 		"what is left is for those on their way": func(h *house) {
 			h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3)
 			h.b.c.NotehubLimiter.Reserve(3)
@@ -125,7 +125,7 @@ func TestFastPathRejectsAMissingDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
-			return tx.Pause(ledger.Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "a person", At: time.Now()})
+			return tx.Pause(ledger.Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "operator", At: time.Now()})
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ func stages() map[string]stage {
 			payment.Failed,
 			payment.Refunded,
 		},
-		"the look at a fetched note": {
+		"the check of a fetched note": {
 			nil,
 			fetches,
 			payment.StepCheckPending,
@@ -49,7 +49,7 @@ func stages() map[string]stage {
 			payment.Fetched,
 			payment.Paid,
 		},
-		"the look at a note that waits": {
+		"the check of a pending note": {
 			nil,
 			func(h *house) { h.does("cs_test_1", payment.StepPostNote) },
 			payment.StepCheckPending,
@@ -61,7 +61,7 @@ func stages() map[string]stage {
 			h.does("cs_test_1", payment.StepPostNote)
 			h.does("cs_test_1", payment.StepCheckPending)
 		}, payment.StepRecall, false, payment.Failed, payment.Refunded},
-		"the look after the recall": {nil, func(h *house) {
+		"the check after the recall": {nil, func(h *house) {
 			h.does("cs_test_1", payment.StepPostNote)
 			h.does("cs_test_1", payment.StepCheckPending)
 			h.does("cs_test_1", payment.StepRecall)
@@ -75,7 +75,7 @@ func stages() map[string]stage {
 		"the word that a machine is to stop": {confirming, func(h *house) {
 			fetches(h)
 			h.says("1", "dev:1", "cs_test_1", "started")
-			if _, err := h.b.Cancel(context.Background(), "cs_test_1", Actor{"a person", "it is on fire"}); err != nil {
+			if _, err := h.b.Cancel(context.Background(), "cs_test_1", Actor{"operator", "it is on fire"}); err != nil {
 				h.Fatal(err)
 			}
 		}, payment.StepPostNote, true, payment.Done, payment.Paid},
@@ -180,7 +180,7 @@ func TestCrashDelaysNoOtherWork(t *testing.T) {
 		h.reopen()
 		p := h.claim(h.b.notehub(), 1)[0]
 		if p.SessionID != "cs_test_2" {
-			t.Errorf("claimed %s; want the payment that no call was under way for", p.SessionID)
+			t.Errorf("claimed %s; want the payment without a call in flight", p.SessionID)
 		}
 		h.b.execute(t.Context(), p)
 		h.run()
@@ -215,7 +215,7 @@ func TestStaleWorkerRecordsLate(t *testing.T) {
 				time.Sleep(payment.Lease)
 				second := h.claim(h.b.notehub(), 1)[0] // a check, because the first call is unclear
 				if second.Step != payment.StepCheckPending || second.FencingToken <= first.FencingToken {
-					t.Fatalf("claimed %+v; want a look of a later turn", second)
+					t.Fatalf("claimed %+v; want a check with a later fencing token", second)
 				}
 				close(gate)
 				<-asleep
@@ -288,7 +288,7 @@ func TestRunQueueExpiresCreditsDuringARateLimit(t *testing.T) {
 			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired ||
 				p.Funds != payment.Refunded ||
 				p.ReviewReason != "" {
-				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and given back", session,
+				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and refunded", session,
 					p.Delivery, p.Reason, p.Funds, p.ReviewReason)
 			}
 		}
@@ -339,7 +339,7 @@ func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 		h.run()
 		time.Sleep(14 * time.Minute)
 		if p := h.payment("cs_test_1"); p.ReviewReason != "" || p.Delivery != payment.Queued {
-			t.Errorf("after 14 minutes: %s, attention %q; want it queued and nobody told", p.Delivery, p.ReviewReason)
+			t.Errorf("after 14 minutes: %s, attention %q; want it queued without a review", p.Delivery, p.ReviewReason)
 		}
 		time.Sleep(2 * time.Minute)
 		if p := h.payment("cs_test_1"); p.ReviewReason != payment.ReviewOverdue || p.Delivery != payment.Queued {

@@ -111,7 +111,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	if body.PaymentStatus == payment.NoteCompleted {
 		switch {
 		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
-			h.fail("%s is posted again while a call for it may still be under way", p.ID)
+			h.fail("%s is posted again while a call for it may still be in flight", p.ID)
 		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n pendingNote) bool {
 			return n.credit == p.ID && n.status == payment.NoteCompleted
 		}):

@@ -263,7 +263,7 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 			if x.rewound {
 				return refusal(nil)
 			}
-			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key,
+			h.fail("refund %s of %d is ordered again with %d: Stripe refuses another amount under the same key", key,
 				kept.amount, p.RefundAmount)
 		}
 		if trouble == 6 {

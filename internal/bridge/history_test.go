@@ -185,7 +185,7 @@ func (h *history) purchaseOf(p payment.Payment) *purchase {
 			return x
 		}
 	}
-	h.fail("payment %s of a session that nobody paid", p.ID)
+	h.fail("payment %s of an unpaid session", p.ID)
 	return nil
 }
 

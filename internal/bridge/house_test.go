@@ -320,8 +320,8 @@ func (h *house) keepsThePromise(p payment.Payment) {
 	case !payment.Closed(p) || p.InFlight:
 		h.Errorf("%s is not closed: %+v", p.SessionID, p)
 	case delivered != taken:
-		h.Errorf("%s: machine %s %q, intent %s, %d given back", p.SessionID, p.Delivery, p.Reason, i.status, i.back())
+		h.Errorf("%s: machine %s %q, intent %s, %d refunded", p.SessionID, p.Delivery, p.Reason, i.status, i.back())
 	case i.back() > i.session.Amount:
-		h.Errorf("%s: %d given back of %d", p.SessionID, i.back(), i.session.Amount)
+		h.Errorf("%s: %d refunded of %d", p.SessionID, i.back(), i.session.Amount)
 	}
 }

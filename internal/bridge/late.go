@@ -21,8 +21,9 @@ import (
 const (
 	// measureInterval is the interval between two measurements of the queue.
 	measureInterval = time.Second
-	// probeInterval is the interval between probes while Notehub accepts no notes. idleProbeInterval is
-	// the interval while it does, but the notes of a device are still not accepted.
+	// probeInterval is the interval between probes while Notehub accepts no notes.
+	// idleProbeInterval is the interval while it does, but the notes of a device are still not
+	// accepted.
 	probeInterval     = 30 * time.Second
 	idleProbeInterval = 2 * time.Minute
 	// lateHold is how long a device does not sell after its last failed note. Then a customer may

@@ -16,7 +16,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-var person = Actor{"a person", "the customer called"}
+var person = Actor{"operator", "the customer called"}
 
 func TestOperatorActionIsAudited(t *testing.T) {
 	t.Parallel()
@@ -57,9 +57,9 @@ func TestOperatorActionIsAudited(t *testing.T) {
 		}
 		slices.Sort(got) // two entries of the same instant have no order
 		want := []string{
-			"a person|end|the customer called|paid queued  0|refunding failed ended 0",
-			"a person|refund|the customer called|paid queued  0|refunding failed payment_reversed 0",
-			"a person|retry|the customer called|paid queued  0|paid queued  0",
+			"operator|end|the customer called|paid queued  0|refunding failed ended 0",
+			"operator|refund|the customer called|paid queued  0|refunding failed payment_reversed 0",
+			"operator|retry|the customer called|paid queued  0|paid queued  0",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("audit %q; want %q", got, want)
@@ -126,7 +126,7 @@ func TestGrantCredit(t *testing.T) {
 			}
 		}
 		if n := h.money.called(payment.StepRefund); n != 0 {
-			t.Errorf("%d refunds of what nobody paid", n)
+			t.Errorf("%d refunds of a free start", n)
 		}
 		audits, _, err := h.l.Audits(ctx, "dev:1", 10, "")
 		if starts := slices.DeleteFunc(audits, func(a ledger.Audit) bool { return a.What != "start" }); err != nil ||

@@ -23,8 +23,8 @@ type update struct {
 // change is a payment before and after a transaction. before is zero for a new payment.
 type change struct{ before, after payment.Payment }
 
-// update runs f in a transaction, and publishes the changes that f made in the order in which f made
-// them. f may run more than once, see ledger.Update. After an error nothing is published.
+// update runs f in a transaction, and then publishes the changes in the order in which f made them.
+// f may run more than once, see ledger.Update. After an error nothing is published.
 //
 // If the process stops between the commit and the publication, the rows are right. The next start
 // reads them.
@@ -43,8 +43,8 @@ func (b *Bridge) update(ctx context.Context, f func(*update) error) error {
 	return nil
 }
 
-// change writes what differs between before, as it was read in this transaction, and after. It pauses
-// or resumes the device if the change is a reason to.
+// change writes what differs between before, as read in this transaction, and after. It pauses or
+// resumes the device if the change is a reason to.
 func (u *update) change(before, after payment.Payment) error {
 	if after == before {
 		return nil
@@ -101,8 +101,8 @@ func (u *update) inserted() payment.Payment {
 //   - A device's use and pause in the fleet: Fleet.Show reads the ledger. retryShow repeats failed
 //     reads every second, and recoverState reads all occupants at the start.
 //   - Live pages: web.Hub reads the payment from the ledger, and each page asks again every 15 s.
-//   - Metrics: nothing repairs them. They add up transitions, and a sum does not depend on the order.
-//     They begin at zero with the process.
+//   - Metrics: nothing repairs them. They add up transitions, and a sum does not depend on the
+//     order. They begin at zero with the process.
 //   - Open Checkout Sessions: any change of its payment makes Checkout forget a session, whatever
 //     the order. Its sweep ends the others, and the list is read from the ledger at the start.
 //   - Workers: a signal only makes them read the queue, which they also do every maxIdle.
@@ -124,7 +124,8 @@ func (b *Bridge) publish(c change) {
 	}
 }
 
-// onlyClaimed reports whether a change did nothing but claim a payment, which no page or metric shows.
+// onlyClaimed reports whether a change did nothing but claim a payment, which no page or metric
+// shows.
 func (c change) onlyClaimed() bool {
 	claimed := c.before
 	claimed.InFlight, claimed.DueAt, claimed.FencingToken = true, c.after.DueAt, c.after.FencingToken

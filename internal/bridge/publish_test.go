@@ -55,7 +55,7 @@ func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		resumed := change{before: started.after, after: ended.after}
-		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "mended"}); err != nil {
+		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "fixed"}); err != nil {
 			t.Fatal(err)
 		}
 		h.b.publish(resumed)
@@ -96,7 +96,7 @@ func TestPublishConcurrently(t *testing.T) {
 		for range 3 {
 			all.Go(func() {
 				_ = h.b.Pause(context.Background(), "dev:1", Actor{"operator", "leaks"})
-				_ = h.b.Resume(context.Background(), "dev:1", Actor{"operator", "mended"})
+				_ = h.b.Resume(context.Background(), "dev:1", Actor{"operator", "fixed"})
 			})
 		}
 		all.Wait()

@@ -70,7 +70,7 @@ func (o *published) check(h *house) {
 	for _, p := range list {
 		for state, n := range o.sums[p.ID] {
 			if want := map[bool]int{true: 1}[state == shown(p)]; n != want {
-				h.Errorf("%s came to a state %d times more than it left it; want %d:\n%sin the ledger:\n%s",
+				h.Errorf("%s entered a state %d times more than it left it; want %d:\n%sin the ledger:\n%s",
 					p.SessionID, n, want, state, shown(p))
 			}
 		}

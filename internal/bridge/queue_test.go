@@ -13,8 +13,8 @@ import (
 func TestYieldStepToTheOtherVendor(t *testing.T) {
 	t.Parallel()
 	for name, closed := range map[string]func(*Config, *upstream.Limiter){
-		"Notehub asks to be left alone": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },
-		"Stripe asks to be left alone":  func(c *Config, p *upstream.Limiter) { c.StripeLimiter = p },
+		"Notehub limits the rate": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },
+		"Stripe limits the rate":  func(c *Config, p *upstream.Limiter) { c.StripeLimiter = p },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -113,7 +113,10 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	}
 	if err == nil {
 		err = b.update(ctx, func(tx *update) error {
-			_, err := tx.setCharge(p, e.Card, e.ReceiptURL)
+			current, err := tx.Payment(p.ID)
+			if err == nil {
+				_, err = tx.setCharge(current, e.Card, e.ReceiptURL)
+			}
 			return err
 		})
 	}

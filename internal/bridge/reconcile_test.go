@@ -79,7 +79,7 @@ func TestReconcileOfADeliveredEvent(t *testing.T) {
 		}
 		h.receive(e)
 		if got := h.outcomes()[e.ID]; got != "payment_recorded, 1 repeats" {
-			t.Errorf("the event came to %q", got)
+			t.Errorf("the outcome is %q", got)
 		}
 		h.run()
 		time.Sleep(time.Minute)
@@ -319,7 +319,7 @@ func TestRecordSessionOutcomes(t *testing.T) {
 				h.receive(e)
 				h.looksUp()
 				if got := h.outcomes()[e.ID]; got != c.outcome+", 0 repeats" {
-					t.Errorf("the event came to %q; want %q", got, c.outcome)
+					t.Errorf("the outcome is %q; want %q", got, c.outcome)
 				}
 				if c.machine == "" {
 					h.noPayment("cs_test_1")
@@ -360,7 +360,7 @@ func TestClaimForADeviceThatIsNotSelling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		if err := h.b.Pause(t.Context(), "dev:1", Actor{"a person", "it leaks"}); err != nil {
+		if err := h.b.Pause(t.Context(), "dev:1", Actor{"operator", "it leaks"}); err != nil {
 			t.Fatal(err)
 		}
 		h.run()

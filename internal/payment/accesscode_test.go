@@ -62,7 +62,7 @@ func TestAccessCodeIsKeptWhileValid(t *testing.T) {
 		"the bank asks for the money back": {
 			plain, Paid, func(s *tale) { s.fetched(); s.dispute("needs_response") }, false,
 		},
-		"fetched for ever, and nobody looks by then": {
+		"fetched without an end, and not updated since": {
 			plain, Paid, func(s *tale) { s.fetched(); s.now = s.now.Add(25 * time.Hour) }, false,
 		},
 	} {

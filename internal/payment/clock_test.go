@@ -13,8 +13,8 @@ func TestClampTimes(t *testing.T) {
 		p    Payment
 		want time.Duration // of the wait
 	}{
-		"a note that failed":          {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: ahead}, MaxBackoff},
-		"a look after an unclear one": {Payment{Step: StepCheckPending, BackoffUntil: ahead}, MaxBackoff},
+		"a note that failed":            {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: ahead}, MaxBackoff},
+		"a check after an unclear post": {Payment{Step: StepCheckPending, BackoffUntil: ahead}, MaxBackoff},
 		"a refund that failed": {
 			Payment{Funds: Refunding, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff,
 		},

@@ -22,7 +22,7 @@ func (s *tale) refuses(step Step, err error) {
 func (s *tale) refundsAre(list ...RefundRecord) {
 	s.Helper()
 	if p, _ := Claim(s.p, Later(s.now, s.p.DueAt)); !p.ReconcileRefund {
-		s.Fatalf("a refund is made without a look: %+v", s.p)
+		s.Fatalf("a refund is made before the refunds were read: %+v", s.p)
 	}
 	s.call(StepRefund, Outcome{Reconciled: true, Refunds: list})
 }
@@ -64,11 +64,11 @@ func (s *tale) dispute(state string) { s.Helper(); s.is(ApplyDisputeStatus(s.p, 
 // One case for each transition of the money.
 func TestFundsTransitions(t *testing.T) {
 	confirm(t, map[string]row{
-		"what is held is taken when the machine starts": {both, Authorized, func(s *tale) {
+		"an authorization is captured when the machine starts": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.call(StepCapture, Outcome{})
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"a capture that failed is tried again": {both, Authorized, func(s *tale) {
+		"a failed capture is retried": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.call(StepCapture, Outcome{Result: upstream.Unknown})
 		}, end{Started, "", Capturing, 0, "", StepCapture, true}},
@@ -76,29 +76,29 @@ func TestFundsTransitions(t *testing.T) {
 			s.starts()
 			s.refuses(StepCapture, ErrAlreadyCaptured)
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"a hold that is gone cannot be taken": {both, Authorized, func(s *tale) {
+		"a canceled authorization cannot be captured": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.refuses(StepCapture, ErrAlreadyCanceled)
 		}, end{Started, "", CaptureFailed, 0, ReviewCaptureFailed, NoStep, false}},
-		"a capture that Stripe refuses is told, and tried again": {both, Authorized, func(s *tale) {
+		"a capture that Stripe rejects is reviewed, and retried": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.refuses(StepCapture, nil)
 		}, end{Started, "", Capturing, 0, ReviewCaptureFailed, StepCapture, false}},
-		"and when it is done a person looks at the refusal alone": {both, Authorized, func(s *tale) {
+		"a late release leaves only the review of the rejected note": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, nil)
 			s.call(StepCancel, Outcome{})
 		}, end{Failed, ReasonRefused, Canceled, 0, ReasonRefused, NoStep, false}},
-		"money held for an hour is told of": {confirms, Authorized, func(s *tale) {
+		"an authorization of an hour is reviewed": {confirms, Authorized, func(s *tale) {
 			s.starts()
 			s.later(maxHold)
 		}, end{Started, "", Capturing, 0, ReviewHold, StepCapture, false}},
 
-		"what is held is let go when the credit fails": {both, Authorized, func(s *tale) {
+		"an authorization is released when the credit fails": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.call(StepCancel, Outcome{})
 		}, end{Failed, ReasonRefused, Canceled, 0, "", NoStep, false}},
-		"already canceled is let go": {both, Authorized, func(s *tale) {
+		"already canceled counts as released": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, ErrAlreadyCanceled)
 		}, end{Failed, ReasonRefused, Canceled, 0, "", NoStep, false}},
@@ -107,12 +107,12 @@ func TestFundsTransitions(t *testing.T) {
 			s.refuses(StepCancel, ErrAlreadyCaptured)
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a release that Stripe refuses is told, and tried again": {both, Authorized, func(s *tale) {
+		"a release that Stripe rejects is reviewed, and retried": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, nil)
 		}, end{Failed, ReasonRefused, Canceling, 0, ReviewReleaseRefused, StepCancel, false}},
 
-		"a free credit that failed has nothing to give back": {both, "", func(s *tale) {
+		"a free credit that failed has nothing to refund": {both, "", func(s *tale) {
 			s.p.Amount = 0
 			s.post(upstream.Rejected)
 		}, end{Failed, ReasonRefused, Paid, 0, ReasonRefused, NoStep, false}},
@@ -129,7 +129,7 @@ func TestFundsTransitions(t *testing.T) {
 				s.refuses(StepRefund, ErrAlreadyRefunded)
 				s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
 				if s.p.RefundSeq != 2 || s.p.ReviewReason != "" {
-					s.Errorf("refund %d, attention %q; want the second, and nobody asked", s.p.RefundSeq,
+					s.Errorf("refund %d, attention %q; want the second, and no review", s.p.RefundSeq,
 						s.p.ReviewReason)
 				}
 				s.refunded()
@@ -140,28 +140,28 @@ func TestFundsTransitions(t *testing.T) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrDisputed)
 		}, end{Failed, ReasonRefused, Disputed, 0, ReasonDisputed, NoStep, false}},
-		"too little balance is told, and tried every day": {both, "", func(s *tale) {
+		"too little balance is reviewed, and retried every day": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour {
 				s.Errorf("tried again in %v; want a day", d)
 			}
 		}, end{Failed, ReasonRefused, Refunding, 0, ReviewBalance, StepRefund, false}},
-		"and when the balance is there it goes, and a person looks at the refusal alone": {both, "", func(s *tale) {
+		"a late refund leaves only the review of the rejected note": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			s.later(24 * time.Hour)
 			s.refundsAre() // Stripe may have forgotten the key by then
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a refund that Stripe refuses is told, looked at at once, and then tried every day": {both, "", func(s *tale) {
+		"a rejected refund is reviewed, reconciled at once, and then retried every day": {both, "", func(s *tale) {
 			s.refusedNote()
 			for range 3 {
 				s.refuses(StepRefund, nil)
 				s.refundsAre()
 				s.refuses(StepRefund, nil)
 				if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour || !s.p.ReconcileRefund {
-					s.Fatalf("looked at again in %v; want a day", d)
+					s.Fatalf("reconciled again in %v; want a day", d)
 				}
 				s.refundsAre()
 			}
@@ -180,12 +180,12 @@ func TestFundsTransitions(t *testing.T) {
 				s.Errorf("it took %v", s.now.Sub(began))
 			}
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a part that others give back ends the wait of a refund": {both, "", func(s *tale) {
+		"a partial refund by others ends the wait of a refund": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			s.back(100)
 			if s.p.DueAt.After(s.now) {
-				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+				s.Errorf("due at %v; want it reconciled now", s.p.DueAt)
 			}
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
 			s.refunded()
@@ -213,7 +213,7 @@ func TestFundsTransitions(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"after a stored error, and a part was given back elsewhere, the rest is": {both, "", func(s *tale) {
+		"after a stored error and a partial refund by others, the rest is refunded": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.brokenRefund()
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
@@ -228,25 +228,25 @@ func TestFundsTransitions(t *testing.T) {
 			s.later(refundKeyLifetime + time.Second)
 			s.refundsAre(s.refund(1, 350, "succeeded"))
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a pending refund is looked at after a day": {both, "", func(s *tale) {
+		"a pending refund is reconciled after a day": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refundComesTo("pending")
 			s.later(maxHold) // the operator is told by then
 			s.refundsAre(s.refund(1, 350, "pending"))
 			s.refundsAre(s.refund(1, 350, "succeeded"))
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a refund that is on its way for an hour is told of": {both, "", func(s *tale) {
+		"a refund that is due for an hour is reviewed": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.later(maxHold)
 		}, end{Failed, ReasonRefused, Refunding, 0, ReviewOverdue, StepRefund, false}},
-		"a refund that the bank refused is told, looked at and made again": {both, "", func(s *tale) {
+		"a refund that failed at the bank is reviewed, reconciled and made again": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refundComesTo("failed")
 			s.ends(end{Failed, ReasonRefused, RefundFailed, 0, ReviewRefundFailed, StepRefund, false})
 			s.refundsAre(s.refund(1, 350, "failed"))
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"after five that the bank refused it is a person's": {both, "", func(s *tale) {
+		"after five failed refunds the operator decides": {both, "", func(s *tale) {
 			s.refusedNote()
 			for n := 1; n < maxRefundTries; n++ {
 				s.refundComesTo("failed")
@@ -264,7 +264,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.is(ApplyRefundUpdate(s.p, s.refund(1, 350, "succeeded"), s.now))
 			s.back(350)
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"the charge's echo of our own refund has the refunds be looked at": {both, "", func(s *tale) {
+		"the charge's event of our own refund makes the refunds be read": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.back(350)
 			s.refundsAre(s.refund(1, 350, "succeeded"))
@@ -276,7 +276,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.back(350)
 			s.refundsAre(s.refund(1, 350, "pending"))
 		}, end{Failed, ReasonRefused, Refunding, 350, "", StepRefund, true}},
-		"a part that the bank sends back after another part was given back is made again": {plain, "", func(s *tale) {
+		"a partial refund that fails after another one is made again": {plain, "", func(s *tale) {
 			s.fetched()
 			s.givesBack(100)
 			s.givesBack(150)
@@ -284,7 +284,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.read(150)
 			s.refundsAre(s.refund(1, 100, "failed"), s.refund(2, 150, "succeeded"))
 			if s.p.RefundSeq != 3 || s.p.RefundAmount != 100 || s.p.ReviewReason != ReviewRefundFailed {
-				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a person told", s.p.RefundSeq,
+				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a review", s.p.RefundSeq,
 					s.p.RefundAmount, s.p.ReviewReason)
 			}
 			s.refunded()
@@ -298,7 +298,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.refundsAre(s.refund(1, 100, "failed"), RefundRecord{Amount: 100, Status: "succeeded"})
 			s.refunded()
 		}, end{Fetched, "", Paid, 200, "", NoStep, false}},
-		"a part that others gave back and the bank sent back is with us again": {plain, "", func(s *tale) {
+		"a partial refund by others that failed is ours again": {plain, "", func(s *tale) {
 			s.fetched()
 			s.read(100)
 			s.givesBack(100)
@@ -312,7 +312,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.refundsAre(s.refund(1, 100, "failed"))
 			s.refunded()
 		}, end{Fetched, "", Paid, 100, "", NoStep, false}},
-		"a charge that was read before a part was given back does not undo it": {plain, "", func(s *tale) {
+		"a charge that was read before a partial refund does not undo it": {plain, "", func(s *tale) {
 			s.fetched()
 			s.givesBack(100)
 			s.read(0)
@@ -328,7 +328,7 @@ func TestFundsTransitions(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 150, "", NoStep, false}},
-		"an unclear part may still be applied: what others give does not have it looked for before": {
+		"an unclear partial refund may still be applied, so a refund by others does not reconcile it early": {
 			plain,
 			"",
 			func(s *tale) {
@@ -338,7 +338,7 @@ func TestFundsTransitions(t *testing.T) {
 				began := s.now
 				s.read(20)
 				if wait := s.p.DueAt.Sub(began); wait < CallTimeout-time.Second {
-					s.Errorf("it is looked for after %v; want the call to be over", wait)
+					s.Errorf("it is reconciled after %v; want the call to be over", wait)
 				}
 				s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
 			},
@@ -379,7 +379,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.delete(upstream.OK)
 			s.look()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"a refund that a dispute overtook is not made when others give back a part": {plain, "", func(s *tale) {
+		"a refund that a dispute overtook is not made after a partial refund by others": {plain, "", func(s *tale) {
 			s.fetched()
 			s.ordersBack(0)
 			s.refuses(StepRefund, ErrDisputed)
@@ -393,7 +393,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.refuses(StepRefund, nil)
 			s.is(ApplyDisputes(s.p, DisputeTotals{Known: true, Lost: 100}, s.now))
 			if s.p.DueAt.After(s.now) {
-				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+				s.Errorf("due at %v; want it reconciled now", s.p.DueAt)
 			}
 			s.refundsAre()
 			if s.p.RefundAmount != 250 {
@@ -406,7 +406,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.brokenRefund()
 			s.refundsAre(s.refund(1, 350, "in_review"))
 		}, end{Failed, ReasonRefused, Refunding, 350, "", StepRefund, true}},
-		"and what somebody else gave back while ours was on its way": {both, "", func(s *tale) {
+		"a refund by others counts while ours is due": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.back(350)
 			s.refundsAre(RefundRecord{ID: "re_2", Amount: 350, Status: "succeeded"})

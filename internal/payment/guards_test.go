@@ -7,8 +7,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Tests of guards that the histories of internal/bridge cannot test, because a later step repairs the
-// loss or no history is harmed.
+// Tests of guards that the histories of internal/bridge cannot test, because a later step repairs
+// the loss or no history is harmed.
 
 // sentNote returns a credit whose note Notehub has accepted.
 func sentNote(now time.Time) Payment {
@@ -115,7 +115,7 @@ func TestUnclearCallIsCheckedAfterItsTimeout(t *testing.T) {
 	p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now},
 		now.Add(time.Second))
 	if p.Step != StepCheckPending || p.DueAt.Sub(now) < CallTimeout {
-		t.Errorf("step %q after %v; want a look after the time limit", p.Step, p.DueAt.Sub(now))
+		t.Errorf("step %q after %v; want a check after the time limit", p.Step, p.DueAt.Sub(now))
 	}
 }
 

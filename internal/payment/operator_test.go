@@ -103,7 +103,7 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 		}
 	}
 	confirm(t, map[string]row{
-		"retried while it waits: the old note is taken back first": {confirms, "", func(s *tale) {
+		"resent while pending: the old note is recalled first": {confirms, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.later(5 * time.Minute)
 			decides(s)(Resend(s.p, 10*time.Minute, s.now))
@@ -129,11 +129,11 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 			decides(s)(Resend(s.p, 10*time.Minute, s.now))
 			s.fetched()
 		}, end{Fetched, "", Paid, 0, "", NoStep, false}},
-		"given back before the note": {both, "", func(s *tale) {
+		"refunded before the note": {both, "", func(s *tale) {
 			decides(s)(Refund(s.p, 0, s.now))
 			s.refunded()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"given back while it waits": {both, "", func(s *tale) {
+		"refunded while the note is pending": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			decides(s)(Refund(s.p, 0, s.now))
 			s.look("1:1")
@@ -141,7 +141,7 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 			s.look()
 			s.refunded()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"given back in two parts": {plain, "", func(s *tale) {
+		"refunded in two parts": {plain, "", func(s *tale) {
 			s.fetched()
 			decides(s)(Refund(s.p, 100, s.now))
 			s.refunded()
@@ -158,7 +158,7 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 				}
 			}
 		}, end{Fetched, "", Paid, 100, "", NoStep, false}},
-		"a hold is let go as a whole": {plain, Authorized, func(s *tale) {
+		"an authorization is released as a whole": {plain, Authorized, func(s *tale) {
 			if _, err := Refund(s.p, 100, s.now); !errors.Is(err, ErrState) {
 				s.Errorf("a part of a hold: %v; want %v", err, ErrState)
 			}
@@ -173,7 +173,7 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 			s.look()
 			s.refunded()
 		}, end{Failed, ReasonEnded, Refunded, 350, "", NoStep, false}},
-		"ended while it runs, the money stays and the machine is told": {confirms, "", func(s *tale) {
+		"canceled while it runs: the money stays and the machine is notified": {confirms, "", func(s *tale) {
 			s.starts()
 			decides(s)(Cancel(s.p, s.now))
 			if n := NoteOf(s.p); n.PaymentStatus != "ended" || n.CreditID != s.p.ID {

@@ -42,14 +42,14 @@ func TestApplyOutcomeTable(t *testing.T) {
 		took    time.Duration
 		want    want
 	}{
-		"an accepted note is sent, and looked for at its end": {
+		"an accepted note is sent, and checked at its expiry": {
 			nil, Outcome{Action: StepPostNote}, 0, want{Sent, "", "", StepCheckPending, toTheEnd, toTheEnd},
 		},
-		"an accepted note without an end is looked for in an hour": {
+		"an accepted note without an expiry is checked in an hour": {
 			func(p *Payment) { p.ExpiresAt = time.Time{} }, Outcome{Action: StepPostNote}, 0,
 			want{Sent, "", "", StepCheckPending, idleCheckInterval, idleCheckInterval},
 		},
-		"a refused note gives the money back and tells": {
+		"a rejected note is refunded and reviewed": {
 			nil, Outcome{Action: StepPostNote, Result: upstream.Rejected}, 0,
 			want{Failed, ReasonRefused, ReasonRefused, StepRefund, 0, 0},
 		},
@@ -65,15 +65,15 @@ func TestApplyOutcomeTable(t *testing.T) {
 			func(p *Payment) { p.Failures = 40 }, Outcome{Action: StepPostNote, Result: upstream.Retryable},
 			0, want{Queued, "", "", StepPostNote, 48 * time.Second, 72 * time.Second},
 		},
-		"an unclear call is looked at when its note is listed": {
+		"an unclear call is checked when its note is listed": {
 			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, time.Second,
 			want{Queued, "", "", StepCheckPending, 24 * time.Second, 24 * time.Second},
 		},
-		"an unclear call that is over is looked at when it is": {
+		"an unclear call that is over is checked when its note is listed": {
 			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown, Status: 500, Settled: true},
 			time.Second, want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay},
 		},
-		"a slow unclear call is looked at when its note is listed": {
+		"a slow unclear call is checked when its note is listed": {
 			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, 15 * time.Second,
 			want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay},
 		},
@@ -88,7 +88,7 @@ func TestApplyOutcomeTable(t *testing.T) {
 			func(p *Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: StepCheckPending}, 0,
 			want{Queued, "", "", StepPostNote, 3200 * time.Millisecond, 4800 * time.Millisecond},
 		},
-		"a look that failed is repeated": {
+		"a failed check is repeated": {
 			unclear, Outcome{Action: StepCheckPending, Result: upstream.Unknown}, 15 * time.Second,
 			want{Queued, "", "", StepCheckPending, 800 * time.Millisecond, 1200 * time.Millisecond},
 		},
@@ -105,7 +105,7 @@ func TestApplyOutcomeTable(t *testing.T) {
 			Outcome{Action: StepPostNote, Result: upstream.Retryable}, 5 * time.Second,
 			want{Failed, ReasonExpired, "", StepRefund, 0, 0},
 		},
-		"a note accepted after the credit ran out is looked for": {
+		"a note accepted after the expiry is checked": {
 			func(p *Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: StepPostNote},
 			5 * time.Second, want{Sent, "", "", StepCheckPending, -4 * time.Second, 0},
 		},
@@ -162,7 +162,7 @@ func TestNextAppliesDeadlines(t *testing.T) {
 			func(p *Payment) { p.ExpiresAt = time.Time{} }, noon.Add(1000 * time.Hour), Queued, StepPostNote,
 			noon.Add(1000 * time.Hour),
 		},
-		"and somebody is told of it after a quarter": {
+		"an overdue credit is reviewed after 15 minutes": {
 			func(p *Payment) { p.ExpiresAt = time.Time{}; p.BackoffUntil = noon.Add(time.Hour) }, noon,
 			Queued, StepPostNote, noon.Add(15 * time.Minute),
 		},
@@ -170,7 +170,7 @@ func TestNextAppliesDeadlines(t *testing.T) {
 			func(p *Payment) { p.BackoffUntil = noon.Add(time.Hour) }, noon, Queued, StepPostNote,
 			noon.Add(10 * time.Minute),
 		},
-		"what may have been sent is looked for first": {
+		"what may have been sent is checked first": {
 			unclear, noon.Add(time.Hour), Queued, StepCheckPending, noon.Add(time.Hour),
 		},
 		"what is only authorized is sent, too": {
@@ -204,7 +204,7 @@ func TestClaimAfterAnInterruptedPost(t *testing.T) {
 		t.Fatalf("interrupted %+v; want the post that began at noon", interrupted)
 	}
 	if p.Step != StepCheckPending || !p.InFlight || !p.OutcomeUnknown || p.Failures != 0 {
-		t.Errorf("step %q, in flight %v, unclear %v, failures %d; want a look that costs no failure", p.Step,
+		t.Errorf("step %q, in flight %v, unclear %v, failures %d; want a check that counts no failure", p.Step,
 			p.InFlight, p.OutcomeUnknown, p.Failures)
 	}
 }
@@ -216,7 +216,7 @@ func TestClaimAfterAnInterruptedCheck(t *testing.T) {
 	p = claimedPayment(t, Next(p, noon), noon)
 	p, interrupted := Claim(p, noon.Add(Lease))
 	if interrupted == nil || p.Step != StepCheckPending || !p.InFlight {
-		t.Errorf("%+v after %+v; want the look again", p, interrupted)
+		t.Errorf("%+v after %+v; want the check again", p, interrupted)
 	}
 }
 
@@ -226,7 +226,7 @@ func TestApplyOutcomeStale(t *testing.T) {
 	later := noon.Add(Lease)
 	second, _ := Claim(first, later) // the first worker's lease has ended; a check is due
 
-	t.Run("its yes counts while another looks, whose claim holds", func(t *testing.T) {
+	t.Run("its success counts while another worker holds the claim", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepPostNote, Began: noon, Stale: true}, later.Add(time.Second))
 		if p.Delivery != Sent || !p.InFlight || p.FencingToken != second.FencingToken || p.Step != second.Step ||
 			!p.DueAt.Equal(second.DueAt) {
@@ -239,7 +239,7 @@ func TestApplyOutcomeStale(t *testing.T) {
 			t.Errorf("%+v; want it fetched and done", p)
 		}
 	})
-	t.Run("its yes counts after another settled, and somebody checks", func(t *testing.T) {
+	t.Run("its success counts after another worker has recorded, and is checked", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepCheckPending, Began: later}, later.Add(time.Second))
 		if p.Step != StepPostNote {
 			t.Fatalf("step %q; want another post", p.Step)
@@ -254,12 +254,12 @@ func TestApplyOutcomeStale(t *testing.T) {
 			t.Errorf("%+v; want nothing to do before its end", p)
 		}
 	})
-	t.Run("its doubt makes a look come before the next post", func(t *testing.T) {
+	t.Run("its unknown outcome makes a check come before the next post", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepCheckPending, Began: later}, later.Add(time.Second))
 		p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true},
 			later.Add(2*time.Second))
 		if p, _ = Claim(p, later.Add(3*time.Second)); p.Step != StepCheckPending {
-			t.Errorf("step %q; want a look", p.Step)
+			t.Errorf("step %q; want a check", p.Step)
 		}
 	})
 	t.Run("a note that turns up after the credit failed makes the failure doubtful", func(t *testing.T) {

@@ -51,16 +51,16 @@ func (s *tale) is(p Payment) {
 	refunding := p.Funds == Refunding || p.Funds == RefundFailed
 	busy := p.CancelReason != "" || p.NoteIDs != "" || p.HoldsDevice
 	for what, wrong := range map[string]bool{
-		"it is failed for no reason":                        p.Delivery == Failed && p.Reason == "",
-		"it is out and was never posted":                    out && (p.SentAt.IsZero() || !p.MaybeAccepted),
-		"a post is unclear that was not made":               p.OutcomeUnknown && !p.MaybeAccepted,
-		"it has a step without a time, or the converse":     (p.Step == NoStep) != p.DueAt.IsZero(),
-		"it has notes to delete and no recall":              p.RecallStatus == NotRecalled && p.NoteIDs != "",
-		"the refund order is negative":                      p.RefundAmount < 0,
-		"more is back than was paid":                        outside(p.RefundedAmount) || outside(p.RefundTarget),
-		"a refund is due and none was ordered":              refunding && p.RefundSeq == 0,
-		"there is nothing to be done and it is not closed":  p.Step == NoStep && !Closed(p) && !s.seen,
-		"a credit that failed is taken back, or the device": p.Delivery == Failed && busy,
+		"it is failed for no reason":                       p.Delivery == Failed && p.Reason == "",
+		"it is out and was never posted":                   out && (p.SentAt.IsZero() || !p.MaybeAccepted),
+		"a post is unclear that was not made":              p.OutcomeUnknown && !p.MaybeAccepted,
+		"it has a step without a time, or the converse":    (p.Step == NoStep) != p.DueAt.IsZero(),
+		"it has notes to delete and no recall":             p.RecallStatus == NotRecalled && p.NoteIDs != "",
+		"the refund order is negative":                     p.RefundAmount < 0,
+		"more is back than was paid":                       outside(p.RefundedAmount) || outside(p.RefundTarget),
+		"a refund is due and none was ordered":             refunding && p.RefundSeq == 0,
+		"there is nothing to be done and it is not closed": p.Step == NoStep && !Closed(p) && !s.seen,
+		"a failed credit is recalled, or holds its device": p.Delivery == Failed && busy,
 	} {
 		if wrong {
 			s.Errorf("%s: %+v", what, p)
@@ -215,7 +215,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			func(s *tale) { s.post(upstream.Retryable) },
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
-		"an unclear post is looked for before another": {
+		"an unclear post is checked before another": {
 			both,
 			"",
 			func(s *tale) { s.post(upstream.Unknown) },
@@ -234,16 +234,16 @@ func TestDeliveryTransitions(t *testing.T) {
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
 
-		"a refusal of this device gives the money back": {both, "", func(s *tale) {
+		"a rejected note is refunded": {both, "", func(s *tale) {
 			s.post(upstream.Rejected)
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a refusal after an unclear post is left to a person": {plain, "", func(s *tale) {
+		"a rejection after an unclear post is left to the operator": {plain, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.post(upstream.Rejected)
 		}, end{Failed, ReasonUnclear, Paid, 0, ReasonUnclear, NoStep, false}},
-		"a refusal after an unclear post is left to the machine": {confirms, "", func(s *tale) {
+		"a rejection after an unclear post is left to the machine": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.post(upstream.Rejected)
@@ -251,12 +251,12 @@ func TestDeliveryTransitions(t *testing.T) {
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
 
-		"not listed yet, it is looked for again before it counts as fetched": {both, "", func(s *tale) {
+		"not listed yet, it is checked again before it counts as fetched": {both, "", func(s *tale) {
 			s.now = s.p.ExpiresAt.Add(-time.Second)
 			s.post(upstream.OK)
 			s.call(StepCheckPending, Outcome{})
 			if d := s.p.DueAt.Sub(s.p.SentAt); s.p.Delivery != Sent || d != MaxListingDelay {
-				s.Errorf("%s, looked for again %v after it was sent; want sent, and %v", s.p.Delivery, d,
+				s.Errorf("%s, checked again %v after it was sent; want sent, and %v", s.p.Delivery, d,
 					MaxListingDelay)
 			}
 			s.call(StepCheckPending, Outcome{NoteIDs: []string{"1:1"}})
@@ -322,13 +322,13 @@ func TestDeliveryTransitions(t *testing.T) {
 			func(s *tale) { s.fetched(); s.says("done"); s.says("started") },
 			end{Done, "", Paid, 0, "", NoStep, false},
 		},
-		"an answer before there was a post is nobody's": {
+		"a confirmation before a post is ignored": {
 			confirms,
 			"",
 			func(s *tale) { s.says("started") },
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
-		"started while the post is under way": {confirms, "", func(s *tale) {
+		"started while the post is in flight": {confirms, "", func(s *tale) {
 			p, _ := Claim(s.p, s.now)
 			p, outcome := ApplyConfirmation(p, Confirmation{State: "started"}, s.now)
 			if outcome != ConfirmationTaken {
@@ -336,7 +336,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			}
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: s.now}, s.now))
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"failed while the post is under way": {confirms, "", func(s *tale) {
+		"failed while the post is in flight": {confirms, "", func(s *tale) {
 			p, _ := Claim(s.p, s.now)
 			p, _ = ApplyConfirmation(p, Confirmation{State: "failed"}, s.now)
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Began: s.now}, s.now))
@@ -391,12 +391,12 @@ func TestDeliveryTransitions(t *testing.T) {
 			func(s *tale) { s.post(upstream.Retryable); s.later(10 * time.Minute) },
 			end{Failed, ReasonExpired, Refunding, 0, "", StepRefund, true},
 		},
-		"lifetime over after an unclear post that vanished is left to a person": {plain, "", func(s *tale) {
+		"expired after an unclear post that was not found: left to the operator": {plain, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.later(10 * time.Minute)
 		}, end{Failed, ReasonUnclear, Paid, 0, ReasonUnclear, NoStep, false}},
-		"lifetime over after an unclear post that vanished is left to the machine": {confirms, "", func(s *tale) {
+		"expired after an unclear post that was not found: left to the machine": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.later(10 * time.Minute)
@@ -410,7 +410,7 @@ func TestDeliveryTransitions(t *testing.T) {
 				s.later(10 * time.Minute)
 				s.silence()
 				if Unanswered(s.p) {
-					s.Error("it counts as left alone by the machine")
+					s.Error("it counts as unanswered")
 				}
 				s.refunded()
 			},
@@ -485,11 +485,11 @@ func TestDeliveryTransitions(t *testing.T) {
 			s.fetched()
 			s.is(ConfirmationTimedOut(s.p, s.p.ConfirmBy.Add(-1), s.now))
 		}, end{Fetched, "", Paid, 0, "", StepWait, true}},
-		"nobody listens for a quarter of an hour": {confirms, "", func(s *tale) {
+		"no confirmations are read for 15 minutes": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.later(overdueAfter + ConfirmationGrace)
 		}, end{Fetched, "", Paid, 0, ReviewOverdue, NoStep, false}},
-		"nobody listened, and then it was heard": {confirms, "", func(s *tale) {
+		"confirmations are read late": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.later(overdueAfter + ConfirmationGrace)
 			s.says("started")
@@ -500,7 +500,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			s.refunded()
 			s.says("started")
 		}, end{Started, ReasonStartedAfter, Refunded, 350, ReasonStartedAfter, NoStep, false}},
-		"started while the money is on its way back: it goes": {confirms, "", func(s *tale) {
+		"started while the refund is due: it is made": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.silence()
 			s.says("started")

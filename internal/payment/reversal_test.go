@@ -27,7 +27,7 @@ func TestReversalByOthers(t *testing.T) {
 			s.back(350)
 			s.look()
 		}, end{Fetched, "", Refunded, 350, ReviewFetchedAnyway, NoStep, false}},
-		"and a machine that confirms is told": {confirms, "", func(s *tale) {
+		"a confirming machine is notified": {confirms, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.back(350)
 			s.look()
@@ -67,16 +67,20 @@ func TestReversalByOthers(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a hold that others let go": {confirms, Authorized, func(s *tale) {
+		"an authorization that others cancel": {confirms, Authorized, func(s *tale) {
 			s.post(upstream.OK)
 			s.is(ApplyCanceled(s.p, s.now))
 			s.look("1:1")
 			s.delete(upstream.OK)
 			s.look()
 		}, end{Failed, ReasonReversed, Canceled, 0, "", NoStep, false}},
-		"a hold that others took": {confirms, Authorized, func(s *tale) { s.starts(); s.is(ApplyCaptured(s.p, s.now)) },
-			end{Started, "", Paid, 0, "", NoStep, false}},
-		"a hold that is let go while it is taken": {
+		"an authorization that others capture": {
+			confirms,
+			Authorized,
+			func(s *tale) { s.starts(); s.is(ApplyCaptured(s.p, s.now)) },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"an authorization that others cancel during the capture": {
 			confirms,
 			Authorized,
 			func(s *tale) { s.starts(); s.is(ApplyCanceled(s.p, s.now)) },

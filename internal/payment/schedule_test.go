@@ -31,16 +31,16 @@ func TestRefundDoesNotWaitForTheMachine(t *testing.T) {
 				s.Errorf("%d failures, next at %v; want Notehub's back-off kept", s.p.Failures, s.p.DueAt)
 			}
 		}, end{Queued, "", Paid, 100, "", StepPostNote, true}},
-		"while an unclear post cannot be looked for yet": {both, "", func(s *tale) {
+		"while an unclear post cannot be checked yet": {both, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			before := s.p.DueAt
 			gives(s, 100)
 			s.refunded()
 			if !s.p.DueAt.Equal(before) {
-				s.Errorf("looked for at %v; want %v, when it must be listed", s.p.DueAt, before)
+				s.Errorf("checked at %v; want %v, when it must be listed", s.p.DueAt, before)
 			}
 		}, end{Queued, "", Paid, 100, "", StepCheckPending, true}},
-		"all of it, while its note cannot be taken back": {both, "", func(s *tale) {
+		"all of it, while its note cannot be recalled": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			gives(s, 0)
 			s.call(StepCheckPending, Outcome{Result: upstream.Misconfigured})
@@ -61,11 +61,11 @@ func TestApplyOutcomeOfARecalledNote(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, o := range map[string]Outcome{
-		"a post that was taken":      {Action: StepPostNote, Result: upstream.OK},
-		"a post that was refused":    {Action: StepPostNote, Result: upstream.Rejected},
-		"a post that is unclear":     {Action: StepPostNote, Result: upstream.Unknown},
-		"a look that found the note": {Action: StepCheckPending, Result: upstream.OK, NoteIDs: []string{"1:1"}},
-		"a look that was refused":    {Action: StepCheckPending, Result: upstream.Rejected},
+		"a post that was taken":       {Action: StepPostNote, Result: upstream.OK},
+		"a post that was refused":     {Action: StepPostNote, Result: upstream.Rejected},
+		"a post that is unclear":      {Action: StepPostNote, Result: upstream.Unknown},
+		"a check that found the note": {Action: StepCheckPending, Result: upstream.OK, NoteIDs: []string{"1:1"}},
+		"a check that was rejected":   {Action: StepCheckPending, Result: upstream.Rejected},
 	} {
 		for _, inFlight := range []bool{false, true} {
 			p := Payment{
@@ -158,7 +158,7 @@ func TestTimedSessions(t *testing.T) {
 			timed(s)
 			s.post(upstream.OK)
 			if want := s.now.Add(65 * time.Minute); !DeviceFreeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
-				s.Errorf("its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
+				s.Errorf("its device is free at %v, it ends at %v; want %v, and no known end",
 					DeviceFreeAt(s.p), s.p.EndsAt, want)
 			}
 			s.look()
