@@ -83,8 +83,8 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 		err = b.c.Ledger.Update(recordCtx, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.OK:
 		outcome, err = b.recordNow(recordCtx, s, func(tx *update) error { return tx.DropLookup(l) })
-	// There is an intent without a session. A session that Stripe has named exists.
 	case result == upstream.Rejected && strings.HasPrefix(l.ID, "pi_"):
+		// There is an intent without a session. A session that Stripe has named exists.
 		err = b.c.Ledger.Update(recordCtx, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {

@@ -240,8 +240,8 @@ func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, err error) 
 	case e.Type == "payment_intent.canceled":
 		// There is no payment, or one that will be read from Stripe.
 		return Ignored, nil
-	// Refunds and disputes have metadata of their own, or none.
 	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "":
+		// Refunds and disputes have metadata of their own, or none.
 		return NotOurs, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")

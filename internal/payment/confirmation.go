@@ -94,8 +94,8 @@ func ConfirmationTimedOut(p Payment, asOf, now time.Time) Payment {
 	case p.Delivery == Fetched:
 		p = Fail(p, ReasonUnconfirmed)
 		p.ReviewReason = ReasonUnconfirmed
-	// As far as is known, Notehub never accepted the note. That is not the machine's fault.
 	case InDoubt(p, now):
+		// As far as is known, Notehub never accepted the note. That is not the machine's fault.
 		p = Fail(p, cmp.Or(p.CancelReason, ReasonExpired))
 		if p.Reason == ReasonRefused {
 			p.ReviewReason = ReasonRefused

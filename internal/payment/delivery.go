@@ -63,8 +63,8 @@ func noteRejected(p Payment) Payment {
 	}
 	reason := ReasonRefused
 	switch {
-	// An earlier post may have been accepted. Then the machine will confirm.
 	case p.MaybeAccepted && !p.ConfirmBy.IsZero() && p.Delivery == Queued:
+		// An earlier post may have been accepted. Then the machine will confirm.
 		p.OutcomeUnknown, p.NotFoundAfterUnclear, p.CancelReason = false, true, cmp.Or(p.CancelReason, ReasonRefused)
 		return p
 	case p.MaybeAccepted && !p.ConfirmBy.IsZero():

@@ -275,8 +275,8 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 	p = setRefunded(p, back)
 	switch {
 	case p.Funds == Disputed || p.Funds == DisputeLost:
-	// The charge counts pending refunds too, so read the refunds themselves.
 	case p.Funds == Refunding && back >= p.RefundTarget:
+		// The charge counts pending refunds too, so read the refunds themselves.
 		p = reconcileRefund(p)
 	case back == maxRefund(p) && back > 0:
 		ours := FundsReturned(p)
@@ -290,8 +290,8 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 		p.Funds, p.RefundTarget, p.ReconcileRefund, p.RefundAt = Refunding, maxRefund(p), true, now
 	case p.Funds == Refunded:
 		p.Funds = Paid // a refund by others failed
-	// One failed, or the charge was read before ours was made.
 	case p.Funds == Paid && p.RefundSeq > 0 && back < min(p.RefundTarget, maxRefund(p)):
+		// One failed, or the charge was read before ours was made.
 		p.Funds, p.ReconcileRefund, p.RefundAt = Refunding, true, now
 	}
 	if p.Funds == Paid { // refunds by others do not replace ours that fail later
@@ -300,8 +300,8 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 	return Next(p, now)
 }
 
-// setRefunded stores the refunded total of the charge. The banks kept at most the rest of the amount,
-// because money that a dispute has taken cannot be refunded.
+// setRefunded stores the refunded total of the charge. The banks kept at most the rest of the
+// amount, because money that a dispute has taken cannot be refunded.
 func setRefunded(p Payment, total int64) Payment {
 	p.RefundedAmount = min(total, p.Amount)
 	p.LostAmount = min(p.LostAmount, p.Amount-p.RefundedAmount)

@@ -58,8 +58,9 @@ func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 		p = finishRecall(p, now)
 	case p.Delivery == Sent:
 		p = markFetched(p)
-	// The post was not applied, or the Notecard has fetched its note. The machine ignores a repeat.
 	case p.Delivery == Queued && p.OutcomeUnknown:
+		// The post was not applied, or the Notecard has fetched its note. The machine ignores a
+		// repeat.
 		p.OutcomeUnknown, p.NotFoundAfterUnclear = false, true
 	}
 	return p
