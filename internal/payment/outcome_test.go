@@ -270,11 +270,3 @@ func TestApplyOutcomeStale(t *testing.T) {
 		}
 	})
 }
-
-func TestCreditIDDerivation(t *testing.T) {
-	t.Parallel()
-	// A changed derivation would give open payments a second credit.
-	if got, want := CreditID("cs_test_a1B2c3"), "cr_cqh5riyoi6slhzak"; got != want {
-		t.Errorf("credit id %q; want %q", got, want)
-	}
-}
