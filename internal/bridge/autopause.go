@@ -7,16 +7,16 @@ import (
 	"notepay/internal/payment"
 )
 
-// Automatic is who decided what nobody decided.
+// Automatic is the audit's actor for changes that notepay makes itself.
 const Automatic = "notepay"
 
-// autoPauseAfter is how many credits in a row may come to nothing before a machine is not sold on
-// any more.
+// autoPauseAfter is how many credits in a row may stay without an answer before the device is
+// paused.
 const autoPauseAfter = 2
 
-// autoPause pauses a machine that left two credits in a row unconfirmed or had them recalled, and
-// resumes one that was paused so when a test start succeeds. It is asked for every change of a
-// payment, in its transaction.
+// autoPause pauses a device whose last two credits were recalled or not confirmed. It resumes a
+// device that it paused once the machine responds, or fetches a free start. update.change calls it
+// for each change of a payment.
 func (b *Bridge) autoPause(tx *ledger.Tx, before, after payment.Payment) error {
 	if before.Delivery == after.Delivery {
 		return nil
@@ -44,7 +44,7 @@ func (b *Bridge) autoPause(tx *ledger.Tx, before, after payment.Payment) error {
 		if payment.Unanswered(p) && p.CreatedAt.After(resumed) {
 			left++
 		} else if payment.Answered(p) || (p.Delivery == payment.Fetched && p.ConfirmBy.IsZero()) {
-			break // what we refused ourselves, or is still open, says nothing of the machine
+			break // credits that notepay rejected, and open ones, say nothing of the machine
 		}
 	}
 	if left < autoPauseAfter {

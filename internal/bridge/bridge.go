@@ -1,13 +1,15 @@
-// Package bridge keeps the promise: for every payment the machine gets its one credit or the
-// customer gets the money back.
+// Package bridge turns payments into credits. For every payment that Stripe collects, the machine
+// gets exactly one credit or the customer gets the money back.
 //
-// What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what
-// is next. The life of a payment is in pure functions (life.go, with recall.go for a note that is
-// taken back and money.go for its money); what Stripe says becomes a payment in receive.go, what it
-// said while nobody listened is read in reconcile.go, what machines answer comes in through
-// listen.go; work.go makes the calls, glance.go those that are made early for who waits, and
-// decide.go holds what a person may decide. It does not know what the vendors look like on the
-// wire, and it cannot know what a machine without confirmations does with a credit that it fetched.
+// When Receive or Confirm returns nil, the event and its consequences are durable, and the
+// payment's row holds the next step. Receive records what Stripe reports, and runReconcile reads
+// what Stripe's webhooks missed. Confirm and runConfirmations record what machines answer. runQueue
+// claims due payments, makes their calls and records the outcomes. operator.go holds the operator's
+// decisions. Every decision about a payment is a function of internal/payment, and every change
+// goes through update.
+//
+// The package does not know the vendors' wire formats. It cannot know what a machine that does not
+// confirm does with a fetched credit.
 package bridge
 
 import (
@@ -26,87 +28,86 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a
-// *upstream.Error if it fails.
+// Notehub makes the bridge's calls to Notehub. Each method makes one attempt. On failure it returns
+// an *upstream.Error.
 type Notehub interface {
-	// PostNote puts a note into a device's queue.
+	// PostNote adds a note to a device's queue.
 	PostNote(ctx context.Context, device string, note payment.Note) error
-	// PendingNotes lists the notes that the device has not fetched yet.
+	// PendingNotes lists the notes that the device has not fetched.
 	PendingNotes(ctx context.Context, device string) ([]payment.PendingNote, error)
-	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any
-	// more: it was fetched.
+	// DeleteNote deletes a pending note. upstream.Rejected means that the note is gone: the device
+	// has fetched it.
 	DeleteNote(ctx context.Context, device, noteID string) error
-	// Confirmations reads a page of what machines answered, from the cursor on ("" for the
-	// beginning), oldest first. The one under the cursor may come again. next is where to go on,
-	// more whether there is something already.
+	// Confirmations reads a page of the machines' answers after cursor, oldest first. "" is the
+	// beginning. The note at the cursor may be returned again. next is the cursor of the next page,
+	// and more reports whether that page has notes already.
 	Confirmations(ctx context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error)
 }
 
-// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a
-// *upstream.Error if it fails.
+// Stripe makes the bridge's calls to Stripe. Each method makes one attempt. On failure it returns
+// an *upstream.Error.
 type Stripe interface {
-	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with
-	// the state of intent and charge. That there is none is upstream.Refused.
+	// Session reads a Checkout Session by its id (cs_...) or its PaymentIntent (pi_...), with the
+	// state of intent and charge. It returns upstream.Rejected if there is none.
 	Session(ctx context.Context, id string) (payment.CheckoutSession, error)
-	// Capture takes the held money of a payment intent; the same key takes it once.
+	// Capture captures an authorization. Calls with the same key capture it once.
 	Capture(ctx context.Context, intent, key string) error
-	// Release cancels the hold.
+	// Release cancels an authorization.
 	Release(ctx context.Context, intent, key string) error
-	// Refund makes a refund; the same credit and number make one.
+	// Refund makes a refund. Calls with the same credit and number make one.
 	Refund(ctx context.Context, o payment.RefundOrder) (payment.RefundRecord, error)
-	// Refunds lists all refunds of a payment intent.
+	// Refunds lists all refunds of a PaymentIntent.
 	Refunds(ctx context.Context, intent string) ([]payment.RefundRecord, error)
-	// Events reads a page of the events of our types since a time, newest first, behind the event
-	// with the id after ("" for the first page). An event that cannot be read is given with Odd,
-	// and holds up none of the others.
+	// Events reads a page of the events since a time, newest first. The page begins after the event
+	// with the id after, or with the newest event if after is "". An event that cannot be read has
+	// Odd set, and does not stop the others.
 	Events(ctx context.Context, since time.Time, after string) (events []Event, last string, more bool, err error)
 	// Sessions reads a page of the completed sessions opened since a time, in the same way. odd
-	// names those that cannot be read.
-	Sessions(
-		ctx context.Context,
-		since time.Time,
-		after string,
-	) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error)
+	// names the sessions that cannot be read.
+	Sessions(ctx context.Context, since time.Time,
+		after string) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error)
 }
 
-// Event is what is used of a Stripe event. Metadata and Intent are set where the object has them;
-// Session is set for checkout.session.* events, Refund for refund.* events, Refunded for
-// charge.refunded, Dispute for charge.dispute.* events. Nothing of the object is set for a foreign
-// event and for one that is skipped.
+// Event holds the fields of a Stripe event that notepay uses. Metadata and Intent are set if the
+// object has them. Session is set for checkout.session.* events, Refund for refund.* events,
+// Refunded for charge.refunded, and Dispute for charge.dispute.* events. A foreign or skipped event
+// has no object.
 type Event struct {
-	ID         string
-	Type       string
-	ObjectID   string
-	Intent     string // the payment intent that it is about, "" if it names none
-	Livemode   bool
-	Created    time.Time
-	Metadata   map[string]string
-	Session    *payment.CheckoutSession
-	Refund     *payment.RefundRecord
-	Refunded   int64  // minor currency units: all that was given back of the charge so far
-	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
-	ReceiptURL string // of the same: Stripe's page of the receipt
-	// the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is
-	// ObjectID
+	ID       string
+	Type     string
+	ObjectID string
+	Intent   string // the event's PaymentIntent, "" if it names none
+	Livemode bool
+	Created  time.Time
+	Metadata map[string]string
+	Session  *payment.CheckoutSession
+	Refund   *payment.RefundRecord
+	Refunded int64 // refunded total of the charge, in minor currency units
+	// The last four digits, of charge.refunded and charge.succeeded; "" if no card paid.
+	Card       string
+	ReceiptURL string // Stripe's receipt, of the same events
+	// The dispute's status: "needs_response", "won", "lost", "warning_closed", ... ObjectID is its
+	// id.
 	Dispute string
-	Body    string // as it is kept: without customer_details, billing_details and shipping
+	Body    string // as stored: without customer_details, billing_details and shipping
 
-	Listed  bool   // it was read from Stripe's list, and not sent
-	Pending int    // how many endpoints have not accepted it yet; -1: not told
-	Odd     string // why it cannot be read, "" if it can; then only what the other fields hold could be read
-	Foreign bool   // it is a connected account's, or another context's
-	Skipped string // why this kind of event is not followed, "" if it may be
+	Listed  bool // read from Stripe's list, and not delivered by a webhook
+	Pending int  // endpoints that have not accepted the event; -1: unknown
+	// why the event cannot be read, else ""; the other fields hold what could be read
+	Odd     string
+	Foreign bool   // of a connected account, or of another context
+	Skipped string // why such events are ignored, else ""
 
 	DisputeAmount   int64 // minor units of DisputeCurrency
 	DisputeCurrency string
-	Refundable      bool // the disputed charge can be refunded nevertheless
+	Refundable      bool // Stripe allows refunds of the disputed charge
 
-	// of a Payment Link: whether it can be paid through, and whether Stripe ends it after some
-	// payments
+	// Of a Payment Link: Active reports whether customers can pay through it, and Limited whether
+	// Stripe deactivates it after some payments.
 	Active, Limited bool
 }
 
-// Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
+// Config configures a Bridge. All fields are required, except AskTime, Problems and Changed.
 type Config struct {
 	Ledger         *ledger.Ledger
 	Fleet          *fleet.Fleet
@@ -115,74 +116,75 @@ type Config struct {
 	NotehubLimiter *upstream.Limiter
 	StripeLimiter  *upstream.Limiter
 	Log            *slog.Logger
-	Project        string        // app:..., the metadata "project" of what is ours
-	Livemode       bool          // of our key
-	Lifetime       time.Duration // of a credit, where the device has none of its own; 0: for ever
-	ConfirmWithin  time.Duration // machines confirm within this; 0: they do not
-	ManualCapture  bool          // money is held first, and taken when the machine confirms
-	WebhooksOff    bool          // Stripe sends nothing here: what it says is read from its lists alone
-	Routed         bool          // confirmations come by Notehub's route, too
-	ListenEvery    time.Duration // how often confirmations are read while one is awaited and there is no route
-	PollInterval   time.Duration // how often Stripe's events are read
+	Project        string        // app:..., the "project" in our metadata
+	Livemode       bool          // whether the Stripe key is live
+	Lifetime       time.Duration // of a credit, unless the device has its own; 0: never expires
+	ConfirmWithin  time.Duration // machines confirm within this time; 0: they do not
+	ManualCapture  bool          // payments are authorized, and captured when the machine confirms
+	WebhooksOff    bool          // no webhooks arrive, so Stripe's events are only read from its list
+	Routed         bool          // a Notehub route delivers confirmations as well
+	ListenEvery    time.Duration // how often to read expected confirmations without a route
+	PollInterval   time.Duration // how often to read Stripe's events
 	Observe        Observer
 
-	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil
-	// where that is the host's.
+	// AskTime makes a cheap call to Stripe, from whose reply the ledger's clock learns the time. It
+	// is nil if the ledger uses the host's clock.
 	AskTime func(context.Context) error
 
-	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
+	Problems *problem.Board // receives the bridge's problems; may be nil
 
-	Changed func(p payment.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
+	// Changed is called after the commit of each change, and must not block. It may be nil.
+	Changed func(p payment.Payment)
 }
 
-// Observer is told what happened, for metrics. Its methods return at once.
+// Observer counts what happens, for metrics. Its methods must not block.
 type Observer interface {
 	Event(outcome string)
 	Confirmation(outcome string)
 	Attempt(action payment.Step, outcome string, took time.Duration)
-	Payment(before, after payment.Payment) // before is zero for a new one
+	Payment(before, after payment.Payment) // before is zero for a new payment
 }
 
-// Bridge turns payments into credits, or gives them back. It is safe for concurrent use.
+// Bridge turns payments into credits or refunds. It is safe for concurrent use.
 type Bridge struct {
 	c                Config
-	notehubDue       chan struct{} // something may be due for Notehub
-	stripeDue        chan struct{} // for Stripe
-	timersDue        chan struct{} // in time
-	lookupsDue       chan struct{} // a session may have to be looked up
-	confirmationsDue chan struct{} // a confirmation may be awaited
-	asking           singleflight.Group
+	notehubDue       chan struct{} // Notehub's queue may have work
+	stripeDue        chan struct{} // Stripe's queue may have work
+	timersDue        chan struct{} // a deadline may have passed
+	lookupsDue       chan struct{} // a look-up may be due
+	confirmationsDue chan struct{} // a confirmation may be expected
+	reads            singleflight.Group
 	unknownSessions  negativeCache
 	earlyChecks      earlyChecks
 	unshown          unshown
-	watched          chan struct{} // somebody looks at a payment
+	pageOpened       chan struct{} // a customer has opened a payment's page
 	late             atomic.Bool
 	fastPath         fastPath
 	time             timekeeper
 
 	lateness lateness
 
-	eventsRead, answersRead atomic.Bool // once since the start
+	eventsRead, answersRead atomic.Bool // each was read once since the start
 
-	started time.Time   // a local instant: when this process began to work on the ledger
-	listed  atomic.Bool // Stripe's list of events was read once since the start
-	strays  atomic.Bool // a machine confirmed a credit of a payment that is not known
-	odd     oddEvents
-	sent    sentEvents
-	others  atomic.Int64 // endpoints of others that do not accept what ours does
+	started          time.Time   // when this process began to use the ledger, by the host's clock
+	listed           atomic.Bool // Stripe's list of events was read once since the start
+	unknownConfirmed atomic.Bool // a machine confirmed an unknown credit
+	odd              oddEvents
+	sent             sentEvents
+	failingEndpoints atomic.Int64 // other endpoints that do not accept our events
 
 	returning *returning
 
-	soon  chan struct{} // Stripe's events are to be read before their time
-	extra *rate.Limiter // how often that may be
-	// since the last reading began, a charge of ours came whose payment was not known yet
+	eventsWanted  chan struct{} // asks runReconcile to read Stripe's events now
+	earlyReadings *rate.Limiter // limits such readings
+	// A charge of ours arrived before its payment, since the last reading began.
 	chargeEarly atomic.Bool
-	// when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none
-	// since the start
-	began atomic.Int64
+	// When the last complete reading began, in Unix milliseconds by Stripe's clock; 0: none since
+	// the start.
+	readingBegan atomic.Int64
 }
 
-// New makes a bridge; Run sets it to work.
+// New returns a bridge. Run starts it.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Bridge{
@@ -193,14 +195,14 @@ func New(c Config) *Bridge {
 		timersDue:        signal(),
 		lookupsDue:       signal(),
 		confirmationsDue: signal(),
-		soon:             signal(),
-		watched:          signal(),
+		eventsWanted:     signal(),
+		pageOpened:       signal(),
 		returning:        newReturning(),
-		extra:            rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce),
+		earlyReadings:    rate.NewLimiter(rate.Every(time.Hour), maxEarlyReadings),
 	}
 }
 
-// caughtUp: what happened while nobody listened is known.
+// caughtUp reports whether events and confirmations from before the start were read.
 func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
 
 func signal(c chan struct{}) {

@@ -10,37 +10,37 @@ import (
 	"notepay/internal/upstream"
 )
 
-// answersCursor is where reading of the machines' answers goes on.
-const answersCursor = "confirmations"
+// confirmationsCursor names the ledger's cursor into Notehub's confirmations.
+const confirmationsCursor = "confirmations"
 
-// maxSilent is how many payments are given up together.
-const maxSilent = 64
+// maxTimedOut limits the payments of one transaction.
+const maxTimedOut = 64
 
-// Confirm takes in what a machine answered. When it returns nil that, and what follows from it, is
-// on disk; a repeat changes nothing.
+// Confirm records machines' answers. When it returns nil, the answers and their consequences are
+// durable. A repeated answer changes nothing.
 func (b *Bridge) Confirm(ctx context.Context, answers ...payment.Confirmation) error {
 	return b.confirm(ctx, answers, nil)
 }
 
-// confirm takes answers in, and in the same transaction does what else the caller wants.
-func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, also func(*ledger.Tx) error) error {
-	var changes []change
+// confirm records answers, and runs also in the same transaction unless it is nil.
+func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, also func(*update) error) error {
 	var outcomes []string
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		changes, outcomes = changes[:0], outcomes[:0]
+	err := b.update(ctx, func(tx *update) error {
+		outcomes = outcomes[:0]
 		for _, c := range answers {
-			changed, outcome, err := b.applyAnswer(tx, c)
+			outcome, err := b.applyConfirmation(tx, c)
 			if err != nil {
 				return err
 			}
-			changes, outcomes = append(changes, changed), append(outcomes, outcome)
+			outcomes = append(outcomes, outcome)
 		}
 		if also != nil {
 			return also(tx)
 		}
 		return nil
 	})
-	// If we stop here, Notehub was not told yes, or the cursor has not moved: they come again.
+	// If the process stops here, Notehub got no reply or the cursor has not moved. The answers come
+	// again.
 	if err != nil {
 		return fmt.Errorf("record confirmations: %w", err)
 	}
@@ -49,37 +49,23 @@ func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, al
 			continue
 		}
 		b.c.Observe.Confirmation(outcomes[n])
-		b.c.Log.Info(
-			"confirmation",
-			"event",
-			c.EventID,
-			"payment",
-			c.CreditID,
-			"device",
-			c.DeviceUID,
-			"state",
-			c.State,
-			"code",
-			c.Code,
-			"outcome",
-			outcomes[n],
-		)
+		b.c.Log.Info("confirmation", "event", c.EventID, "payment", c.CreditID, "device", c.DeviceUID,
+			"state", c.State, "code", c.Code, "outcome", outcomes[n])
 	}
-	b.afterCommit(changes...)
 	return nil
 }
 
-// What becomes of an answer before it reaches a payment, beside what Confirmed says.
+// Outcomes of a confirmation, besides those of payment.ApplyConfirmation.
 const (
 	ConfirmationUnknown  = "unknown_credit"
-	ConfirmationForeign  = "other_device" // the credit is another device's
+	ConfirmationForeign  = "other_device" // the credit belongs to another device
 	ConfirmationNoState  = "unknown_state"
 	ConfirmationNoDevice = "no_device"
 )
 
-func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed change, outcome string, err error) {
+func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome string, err error) {
 	if repeat, err := tx.HasConfirmation(c.EventID); repeat || err != nil {
-		return change{}, Duplicate, err
+		return Duplicate, err
 	}
 	if c.At.IsZero() {
 		c.At = tx.Now
@@ -88,37 +74,31 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 	known, err := ledger.Found(err)
 	switch {
 	case err != nil:
-		return change{}, "", err
+		return "", err
 	case !known:
-		outcome = ConfirmationUnknown // it is kept: the payment may come to be known
-		b.strays.Store(true)
+		outcome = ConfirmationUnknown // stored, because its payment may be recorded later
+		b.unknownConfirmed.Store(true)
 	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
 		if outcome = c.Unusable; outcome == "" {
 			outcome = ConfirmationForeign
 		}
-		if p.ReviewReason == "" { // a machine said something of this payment, and the operator has to find out what
-			changed = change{before: p, after: p}
-			changed.after.ReviewReason = payment.ReviewConfirmation
-			if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-				return change{}, "", err
+		// The operator has to find out what the machine meant.
+		if p.ReviewReason == "" {
+			reviewed := p
+			reviewed.ReviewReason = payment.ReviewConfirmation
+			if err := tx.change(p, reviewed); err != nil {
+				return "", err
 			}
 		}
 	default:
-		changed = change{before: p}
-		if changed.after, outcome = payment.ApplyConfirmation(p, c, tx.Now); outcome == payment.ConfirmationNoPost {
-			if changed.after, outcome, err = b.confirmedElsewhere(tx, p, c); err != nil {
-				return change{}, "", err
+		var after payment.Payment
+		if after, outcome = payment.ApplyConfirmation(p, c, tx.Now); outcome == payment.ConfirmationNoPost {
+			if after, outcome, err = b.confirmedElsewhere(tx.Tx, p, c); err != nil {
+				return "", err
 			}
 		}
-		if changed.after == p {
-			changed = change{}
-			break
-		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-			return change{}, "", err
-		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
-			return change{}, "", err
+		if err := tx.change(p, after); err != nil {
+			return "", err
 		}
 	}
 	_, err = tx.AddConfirmation(
@@ -132,12 +112,12 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 			Outcome:   outcome,
 		},
 	)
-	return changed, outcome, err
+	return outcome, err
 }
 
-// runConfirmations reads what machines answered: once at the start, before every deadline, and,
-// where there is no route, as long as an answer is awaited. Silence counts only when the reading
-// began after the deadline.
+// runConfirmations reads confirmations at the start and before every deadline. Without a route it
+// also reads them while one is expected. A missing confirmation counts only if the reading began
+// after its deadline.
 func (b *Bridge) runConfirmations(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -146,7 +126,8 @@ func (b *Bridge) runConfirmations(ctx context.Context) {
 		if err == nil {
 			b.answersRead.Store(true)
 			signal(b.notehubDue)
-			if b.clock().Known() { // without Stripe's time nobody knows whose time is over
+			// Deadlines count by Stripe's time, so they wait until it is known.
+			if b.clock().Known() {
 				err = b.timeOutConfirmations(ctx, b.clock().At(began))
 			}
 		}
@@ -163,8 +144,8 @@ func (b *Bridge) runConfirmations(ctx context.Context) {
 	}
 }
 
-// untilAwaited waits until the answers are to be read again. last is the local instant of the last
-// reading.
+// untilAwaited blocks until the next reading is due. last is when the last reading began, by the
+// host's clock.
 func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	for ctx.Err() == nil {
 		stats, err := b.c.Ledger.Stats(ctx)
@@ -184,11 +165,11 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 		default:
 			next = silent
 			if late := last.Add(b.c.PollInterval); b.c.ConfirmWithin > 0 && (next.IsZero() || late.Before(next)) {
-				next = late // what a machine says late, and what a route has lost
+				next = late // for late confirmations, and those that a route has lost
 			}
 		}
 		if !next.IsZero() {
-			next = payment.Later(next, last.Add(time.Second)) // a deadline that has passed is no reason to hurry
+			next = payment.Later(next, last.Add(time.Second)) // at most once a second
 			if !now.Before(next) {
 				return
 			}
@@ -206,8 +187,8 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	}
 }
 
-// readConfirmations reads all that machines answered since the last time. Without machines that
-// confirm there is nothing to read.
+// readConfirmations reads all new confirmations. It does nothing while no machine is expected to
+// confirm.
 func (b *Bridge) readConfirmations(ctx context.Context) error {
 	if b.c.ConfirmWithin == 0 && !b.c.Routed {
 		stats, err := b.c.Ledger.Stats(ctx)
@@ -215,7 +196,7 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 			return err
 		}
 	}
-	cursor, err := b.c.Ledger.Cursor(ctx, answersCursor)
+	cursor, err := b.c.Ledger.Cursor(ctx, confirmationsCursor)
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
@@ -227,7 +208,7 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 			return err
 		}
 		if len(list) > 0 || next != cursor {
-			err := b.confirm(ctx, list, func(tx *ledger.Tx) error { return tx.SetCursor(answersCursor, next) })
+			err := b.confirm(ctx, list, func(tx *update) error { return tx.SetCursor(confirmationsCursor, next) })
 			if err != nil {
 				return err
 			}
@@ -235,45 +216,36 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 		if !more || next == cursor {
 			return nil
 		}
-		if seen[next] { // silence would count while there may be answers behind it
+		// Otherwise a missing answer on a later page would count as silence.
+		if seen[next] {
 			return fmt.Errorf("read confirmations: the page after %q repeats an earlier one", cursor)
 		}
 		cursor = next
 	}
 }
 
-// timeOutConfirmations gives money back for machines that should have been heard of by asOf and
-// were not.
+// timeOutConfirmations applies the silence of machines that had to confirm by asOf.
 func (b *Bridge) timeOutConfirmations(ctx context.Context, asOf time.Time) error {
 	for {
-		var changes []change
-		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			changes = changes[:0]
-			silent, err := tx.SilentAt(asOf, maxSilent)
+		timedOut := 0
+		err := b.update(ctx, func(tx *update) error {
+			silent, err := tx.SilentAt(asOf, maxTimedOut)
 			if err != nil {
 				return err
 			}
-			doubtful, err := tx.InDoubtAt(asOf, maxSilent)
+			doubtful, err := tx.InDoubtAt(asOf, maxTimedOut)
 			for _, p := range append(silent, doubtful...) {
-				c := change{before: p, after: payment.ConfirmationTimedOut(p, asOf, tx.Now)}
-				if c.after == c.before {
-					continue
-				}
-				if err := tx.ChangePayment(c.before, c.after); err != nil {
+				if err := tx.change(p, payment.ConfirmationTimedOut(p, asOf, tx.Now)); err != nil {
 					return err
 				}
-				if err := b.autoPause(tx, c.before, c.after); err != nil {
-					return err
-				}
-				changes = append(changes, c)
 			}
+			timedOut = len(tx.changes)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("give up on silent machines: %w", err)
 		}
-		b.afterCommit(changes...)
-		if len(changes) == 0 {
+		if timedOut == 0 {
 			return nil
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 var outage = &upstream.Error{Outcome: upstream.Misconfigured, Status: 503}
 
-// answers is what the n-th machine says, as Notehub keeps it.
+// answers returns the n-th machine's confirmation as Notehub stores it.
 func said(n int, device, session, state string) payment.Confirmation {
 	return payment.Confirmation{
 		EventID:   fmt.Sprint(n),
@@ -28,7 +28,7 @@ func said(n int, device, session, state string) payment.Confirmation {
 	}
 }
 
-// sends has a note be posted and fetched, by a bridge that runs.
+// sends runs the bridge until the note of a payment is posted, and fetches it.
 func (h *house) sends(session, device string) {
 	h.Helper()
 	h.paid(session, device)
@@ -39,49 +39,36 @@ func (h *house) sends(session, device string) {
 	h.hub.fetch()
 }
 
-// stands checks how a payment stands.
-func (h *house) stands(
-	session string,
-	machine payment.DeliveryStatus,
-	reason string,
-	money payment.FundsStatus,
-	attention string,
-) {
+// stands checks the state of a payment.
+func (h *house) stands(session string, machine payment.DeliveryStatus, reason string, money payment.FundsStatus,
+	attention string) {
 	h.Helper()
 	p := h.payment(session)
 	if p.Delivery != machine || p.Reason != reason || p.Funds != money || p.ReviewReason != attention {
-		h.Errorf(
-			"%s: %s %q, %s, attention %q; want %s %q, %s, %q",
-			session,
-			p.Delivery,
-			p.Reason,
-			p.Funds,
-			p.ReviewReason,
-			machine,
-			reason,
-			money,
-			attention,
-		)
+		h.Errorf("%s: %s %q, %s, attention %q; want %s %q, %s, %q", session, p.Delivery, p.Reason, p.Funds,
+			p.ReviewReason, machine, reason, money, attention)
 	}
 }
 
-func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
+func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		says    string // the machine, unheard
+		says    string // the machine starts, and its answer is lost
 		machine payment.DeliveryStatus
 		reason  string
 		money   payment.FundsStatus
 		told    string
 	}{
-		"and the machine had started":  {"started", payment.Started, "", payment.Paid, ""},
-		"and the machine was silent":   {"", payment.Failed, payment.ReasonUnconfirmed, payment.Refunded, payment.ReasonUnconfirmed},
+		"and the machine had started": {"started", payment.Started, "", payment.Paid, ""},
+		"and the machine was silent": {
+			"", payment.Failed, payment.ReasonUnconfirmed, payment.Refunded, payment.ReasonUnconfirmed,
+		},
 		"and the machine had failed":   {"failed", payment.Failed, payment.ReasonFailed, payment.Refunded, ""},
 		"and the machine was not idle": {"busy", payment.Failed, payment.ReasonBusy, payment.Refunded, ""},
 	} {
 		for _, routed := range []bool{false, true} {
 			if routed && c.says != "started" {
-				continue // the route makes no difference to what is said
+				continue // a route does not change the answers
 			}
 			t.Run(fmt.Sprintf("%s, routed %v", name, routed), func(t *testing.T) {
 				t.Parallel()
@@ -91,7 +78,7 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 					h.sends("cs_test_1", "dev:1")
 					h.hub.will(forAnswers, slices.Repeat([]answer{{err: outage}}, 10000)...)
 					if c.says != "" {
-						// the route is as dead as the rest of Notehub
+						// The route is down as well.
 						h.hub.hears(said(1, "dev:1", "cs_test_1", c.says))
 					}
 					time.Sleep(15 * time.Minute)
@@ -108,9 +95,8 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 	}
 }
 
-// The route is configured and delivers nothing: the deadline is acted on only after the answers
-// were read by the cursor.
-func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
+// The route loses the answer. The deadline counts only after confirmations were read by the cursor.
+func TestConfirmationLostByTheRouteIsRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming, func(c *Config) { c.Routed = true })
@@ -121,7 +107,7 @@ func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 		time.Sleep(5*time.Minute - time.Second)
 		if again := h.hub.called(forAnswers); again > reads+1 {
 			t.Errorf(
-				"answers were read %d times while the route delivers them; want it at the deadline and every five minutes",
+				"confirmations were read %d times beside the route; want it at the deadline and every five minutes",
 				again-reads,
 			)
 		}
@@ -131,7 +117,7 @@ func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
+func TestConfirmAfterRefund(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -142,7 +128,7 @@ func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
 		h.says("late", "dev:1", "cs_test_1", "started")
 		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		time.Sleep(time.Minute)
-		// never charged again
+		// Never captured after the release.
 		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		if n := h.money.called(payment.StepRefund); n != 1 {
 			t.Errorf("%d refunds; want 1", n)
@@ -151,12 +137,12 @@ func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
 	})
 }
 
-func TestWhatBecomesOfAnAnswer(t *testing.T) {
+func TestConfirmOutcomes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paid("cs_test_0", "dev:1")
-		h.says("0", "dev:1", "cs_test_0", "started") // before any note was sent: another installation has sent one
+		h.says("0", "dev:1", "cs_test_0", "started") // before any note was posted: another installation posted one
 		h.stands("cs_test_0", payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 		h.says("1", "dev:1", "cs_test_0", "started")
 		h.paid("cs_test_1", "dev:1")
@@ -165,7 +151,7 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 		h.says("2", "dev:2", "cs_test_1", "started") // another device
 		h.says("3", "dev:1", "cs_unknown", "started")
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, payment.ReviewConfirmation)
-		h.says("1", "dev:1", "cs_test_1", "started") // a repeat says nothing new
+		h.says("1", "dev:1", "cs_test_1", "started") // a repeat
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, payment.ReviewConfirmation)
 		h.says("4", "dev:1", "cs_test_1", "started")
 		h.says("5", "dev:1", "cs_test_1", "started")
@@ -197,7 +183,7 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 	})
 }
 
-func TestTheCursorSurvivesACrash(t *testing.T) {
+func TestConfirmationsCursorSurvivesACrash(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -209,12 +195,12 @@ func TestTheCursorSurvivesACrash(t *testing.T) {
 		}
 		h.hub.fetch()
 		ok := answer{applied: true}
-		h.hub.will(forAnswers, ok, answer{err: outage}) // the first page, and no second
+		h.hub.will(forAnswers, ok, answer{err: outage}) // only the first page
 		if err := h.b.readConfirmations(t.Context()); !errors.Is(err, error(outage)) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
 		h.reopen()
-		if cursor, err := h.l.Cursor(t.Context(), answersCursor); cursor != "2" || err != nil {
+		if cursor, err := h.l.Cursor(t.Context(), confirmationsCursor); cursor != "2" || err != nil {
 			t.Errorf("the cursor is at %q (%v); want behind what is on disk", cursor, err)
 		}
 		before := h.hub.called(forAnswers)
@@ -231,9 +217,9 @@ func TestTheCursorSurvivesACrash(t *testing.T) {
 	})
 }
 
-// Taking an answer in, and the power goes before Notehub hears the yes: the answer comes again and
-// changes nothing.
-func TestAnAnswerIsTakenInOnceHoweverOftenThePowerGoes(t *testing.T) {
+// The process crashes after the commit and before Notehub gets the reply. The answer comes again
+// and changes nothing.
+func TestConfirmationsAreAppliedOnceDespiteCrashes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, held)
@@ -253,7 +239,7 @@ func TestAnAnswerIsTakenInOnceHoweverOftenThePowerGoes(t *testing.T) {
 	})
 }
 
-func TestAtAStartNoDeadlineIsActedOnBeforeAnswersAndEventsWereRead(t *testing.T) {
+func TestStartReadsEventsAndConfirmationsBeforeDeadlines(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		blind func(h *house, answers ...answer)
@@ -275,12 +261,12 @@ func TestAtAStartNoDeadlineIsActedOnBeforeAnswersAndEventsWereRead(t *testing.T)
 				}
 				h.reopen()
 				h.hub.hears(said(1, "dev:2", "cs_sent", "started"))
-				time.Sleep(time.Hour) // the power is away
+				time.Sleep(time.Hour) // the bridge does not run
 				c.blind(h, slices.Repeat([]answer{{err: outage}}, 20)...)
 				h.run()
 				time.Sleep(10 * time.Second)
 				if notes, looks := h.hub.notes(), h.hub.called(payment.StepCheckPending); notes != 1 || looks != 0 {
-					t.Errorf("%d notes, %d looks; want nothing done before they were read", notes, looks)
+					t.Errorf("%d notes, %d checks; want nothing done before they were read", notes, looks)
 				}
 				if n := h.money.called(payment.StepRefund); n != 0 {
 					t.Errorf("%d refunds before they were read", n)
@@ -290,7 +276,7 @@ func TestAtAStartNoDeadlineIsActedOnBeforeAnswersAndEventsWereRead(t *testing.T)
 				h.open()
 				h.stands("cs_sent", payment.Started, "", payment.Paid, "")
 				if p := h.payment("cs_queued"); p.Delivery != payment.Failed || p.Funds != payment.Refunded {
-					t.Errorf("queued: %s %q, %s; want it given back", p.Delivery, p.Reason, p.Funds)
+					t.Errorf("queued: %s %q, %s; want it refunded", p.Delivery, p.Reason, p.Funds)
 				}
 				h.close()
 			})
@@ -305,9 +291,9 @@ func (h *house) selling(device string, want fleet.State) {
 	}
 }
 
-func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) {
+func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	t.Parallel()
-	// sold is a device that is not paused; what it is instead does not matter here.
+	// sold reports whether the device is not paused.
 	const sold = fleet.NoOffers
 	unconfirmed := func(h *house, session string) {
 		h.sends(session, "dev:1")
@@ -331,7 +317,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 		h.says("of "+session, "dev:1", session, "failed")
 	}
 	free := func(h *house, _ string) {
-		if _, err := h.b.GrantCredit(context.Background(), "dev:1", Actor{"a person", "test"}); err != nil {
+		if _, err := h.b.GrantCredit(context.Background(), "dev:1", Actor{"operator", "test"}); err != nil {
 			h.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -347,7 +333,9 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 		"two recalled":       {[]func(*house, string){recalled, recalled}, fleet.Paused},
 		"one of each":        {[]func(*house, string){recalled, unconfirmed}, fleet.Paused},
 		"a start in between": {[]func(*house, string){unconfirmed, started, unconfirmed}, sold},
-		"our own refusal in between says nothing":     {[]func(*house, string){unconfirmed, refused, unconfirmed}, fleet.Paused},
+		"our own refusal in between says nothing": {
+			[]func(*house, string){unconfirmed, refused, unconfirmed}, fleet.Paused,
+		},
 		"our own refusals alone do not count":         {[]func(*house, string){refused, refused, refused}, sold},
 		"a machine that says that it failed does not": {[]func(*house, string){failed, failed}, sold},
 		"nor do free starts":                          {[]func(*house, string){free, free}, sold},
@@ -363,7 +351,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 				h.selling("dev:1", c.want)
 				h.selling("dev:2", sold)
 				h.reopen()
-				h.selling("dev:1", c.want) // it was written down
+				h.selling("dev:1", c.want) // the pause is audited
 				h.close()
 			})
 		})
@@ -377,7 +365,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 			unconfirmed(h, "cs_test_1")
 			unconfirmed(h, "cs_test_2")
 			h.selling("dev:1", fleet.Paused)
-			p, err := h.b.GrantCredit(t.Context(), "dev:1", Actor{"a person", "is it alive?"})
+			p, err := h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "is it alive?"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -392,7 +380,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 			for _, a := range audits {
 				got = append(got, a.Who+" "+a.What)
 			}
-			if want := []string{"notepay resume", "a person start", "notepay pause"}; err != nil ||
+			if want := []string{"notepay resume", "operator start", "notepay pause"}; err != nil ||
 				!slices.Equal(got, want) {
 				t.Errorf("audit %q (%v); want %q", got, err, want)
 			}
@@ -400,22 +388,22 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 		})
 	})
 
-	t.Run("but a person's pause is a person's to end", func(t *testing.T) {
+	t.Run("but a pause by the operator stays", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, hasty)
 			h.run()
 			h.sends("cs_test_1", "dev:1")
-			if err := h.b.Pause(t.Context(), "dev:1", Actor{"a person", "it leaks"}); err != nil {
+			if err := h.b.Pause(t.Context(), "dev:1", Actor{"operator", "it leaks"}); err != nil {
 				t.Fatal(err)
 			}
 			h.says("1", "dev:1", "cs_test_1", "started")
 			h.selling("dev:1", fleet.Paused)
-			if err := h.b.Resume(t.Context(), "dev:1", Actor{"a person", "mended"}); err != nil {
+			if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "fixed"}); err != nil {
 				t.Fatal(err)
 			}
 			h.selling("dev:1", sold)
-			if err := h.b.Pause(t.Context(), "dev:9", Actor{"a person", ""}); !errors.Is(err, ledger.ErrNotFound) {
+			if err := h.b.Pause(t.Context(), "dev:9", Actor{"operator", ""}); !errors.Is(err, ledger.ErrNotFound) {
 				t.Errorf("pausing an unknown device: %v; want %v", err, ledger.ErrNotFound)
 			}
 			h.close()

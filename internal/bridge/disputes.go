@@ -5,64 +5,56 @@ import (
 	"notepay/internal/payment"
 )
 
-// applyDispute takes in an event of a dispute. What it tells is kept also where the payment is not
-// known yet.
-func (b *Bridge) applyDispute(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
+// applyDispute applies an event of a dispute. It stores the dispute even if its payment is unknown.
+func (b *Bridge) applyDispute(tx *update, e Event) (outcome string, err error) {
 	if e.ObjectID == "" || e.Intent == "" {
-		b.c.Log.Warn(
-			"dispute ignored",
-			"event",
-			e.ID,
-			"dispute",
-			e.ObjectID,
-			"why",
-			"it names no dispute or no payment intent",
-		)
-		return Ignored, change{}, nil
+		b.c.Log.Warn("dispute ignored", "event", e.ID, "dispute", e.ObjectID,
+			"why", "it names no dispute or no payment intent")
+		return Ignored, nil
 	}
 	known, err := tx.Disputes(e.Intent)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	record := payment.DisputeRecord{
-		ID: e.ObjectID, Status: e.Dispute, Amount: e.DisputeAmount, Currency: e.DisputeCurrency, Refundable: e.Refundable,
+		ID:         e.ObjectID,
+		Status:     e.Dispute,
+		Amount:     e.DisputeAmount,
+		Currency:   e.DisputeCurrency,
+		Refundable: e.Refundable,
 	}
 	told := record.At(e.Intent, e.Created)
 	known, news := payment.LearnDispute(known, told)
 	if !news {
-		return Duplicate, change{}, nil // an older event, or a repeat
+		return Duplicate, nil // an older event or a repeat
 	}
 	if err := tx.SaveDispute(told); err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	p, err := tx.PaymentOfIntent(e.Intent)
 	found, err := ledger.Found(err)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	if !found {
-		return b.deferEvent(tx, e)
+		return b.deferEvent(tx.Tx, e)
 	}
 	outcome = Followed
-	// what was settled before a chargeback may have been refunded by Stripe: the charge tells
+	// Stripe may have refunded the charge to prevent the chargeback, so the charge is read.
 	if e.Dispute == "prevented" {
 		outcome = LookedUp
-		if err := scheduleRefundCheck(tx, p, e); err != nil {
-			return "", change{}, err
+		if err := scheduleRefundCheck(tx.Tx, p, e); err != nil {
+			return "", err
 		}
 	}
-	c := change{before: p, after: payment.ApplyDisputes(p, payment.TotalDisputes(p, known), tx.Now)}
-	if c.after == c.before {
-		return outcome, change{}, nil
-	}
-	return outcome, c, tx.ChangePayment(c.before, c.after)
+	return outcome, tx.change(p, payment.ApplyDisputes(p, payment.TotalDisputes(p, known), tx.Now))
 }
 
-// claimsRead is what the disputes of a session's charge amount to, of which Stripe was asked. Where
-// it tells only that there was one, and none is known, that one counts as open.
-func claimsRead(tx *ledger.Tx, p payment.Payment, s payment.CheckoutSession) (c payment.DisputeTotals, err error) {
+// readDisputes stores the disputes read with a session, and returns the totals of the payment's
+// disputes. If Stripe reports a dispute without details, it counts as open.
+func readDisputes(tx *ledger.Tx, p payment.Payment, s payment.CheckoutSession) (c payment.DisputeTotals, err error) {
 	if s.IntentStatus == "" || p.PaymentIntent == "" {
-		return c, nil // an event's session tells nothing of it
+		return c, nil // an event's session does not include disputes
 	}
 	known, err := tx.Disputes(p.PaymentIntent)
 	if err != nil {

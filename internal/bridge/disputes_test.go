@@ -9,7 +9,7 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
+func TestDisputeBeforeItsPayment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -26,7 +26,7 @@ func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
 				Dispute:  "warning_needs_response",
 			},
 		)
-		// names none
+		// Names no dispute.
 		h.receive(
 			Event{
 				ID:      "evt_2",
@@ -36,7 +36,7 @@ func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
 				Dispute: "needs_response",
 			},
 		)
-		// nor a payment
+		// Names no payment.
 		h.receive(
 			Event{
 				ID:       "evt_3",
@@ -48,9 +48,9 @@ func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
 		)
 		h.receive(paid)
 		time.Sleep(2 * sessionEventGrace)
-		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "") // it is an inquiry
+		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "") // an inquiry
 		if got := h.outcomes(); !strings.HasPrefix(got["evt_2"], Ignored) || !strings.HasPrefix(got["evt_3"], Ignored) {
-			t.Errorf("the events came to %v; want those that name no dispute or payment ignored", got)
+			t.Errorf("the events' outcomes are %v; want those that name no dispute or payment ignored", got)
 		}
 		h.close()
 	})

@@ -10,76 +10,77 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A machine that does not confirm gets its credit unheard: whether it has it is looked for when the
-// credit's time is over. While somebody has the payment's page open it is looked for before, as far
-// as Notehub can be asked for what nobody has to know. Such a look decides that the note was
+// Whether a machine that does not confirm has fetched its credit is normally checked at the
+// credit's expiry. While a customer has the payment's page open, early checks look before that,
+// with calls to Notehub that due payments do not need. An early check proves that the note was
 // fetched only if an earlier one has listed it. Notehub may list a new note late, so a note that
-// was never listed proves nothing: the page then says that the machine has probably picked it up,
-// and the look at the deadline decides.
+// was never listed proves nothing. Then the page says that the machine has probably picked it up,
+// and the check at the expiry decides.
 
 const (
-	earlyCheckDelay       = 2 * time.Second  // most Notecards that listen have fetched a note by then
-	earlyCheckInterval    = 10 * time.Second // after the first look; each time twice as long, up to
+	earlyCheckDelay       = 2 * time.Second  // most connected Notecards have fetched the note by then
+	earlyCheckInterval    = 10 * time.Second // doubles with each check, up to:
 	maxEarlyCheckInterval = time.Minute
-	earlyCheckViewTimeout = 20 * time.Second // a page says every 15 s that it is open
-	earlyCheckSpacing     = time.Second      // for all payments together
-	earlyCheckTimeout     = 5 * time.Second  // of one call
-	earlyCheckReserve     = 10               // calls that are left to those that are due
-	earlyCheckBackoff     = 5 * time.Minute  // after Notehub asked us to slow down
+	earlyCheckViewTimeout = 20 * time.Second // a page reports every 15 s that it is open
+	earlyCheckSpacing     = time.Second      // between the checks of all payments
+	earlyCheckTimeout     = 5 * time.Second  // of one call to Notehub
+	earlyCheckReserve     = 10               // calls left to due payments
+	earlyCheckBackoff     = 5 * time.Minute  // after Notehub limited the rate
 )
 
-// Watched is told that somebody looks at a payment's page, again and again while that is open. It
-// returns at once. The page asks Missing for what an early look saw.
+// Watched starts early checks of a payment, or prolongs them. An open page calls it repeatedly. It
+// returns at once. Missing returns what the checks saw.
 func (b *Bridge) Watched(p payment.Payment) {
 	if payment.EarlyCheckable(p) && b.earlyChecks.add(p.ID, time.Now()) {
-		signal(b.watched)
+		signal(b.pageOpened)
 	}
 }
 
-// Missing reports whether the last early look did not find a payment's note: the machine has
-// probably picked it up. Nothing else may follow from that.
+// Missing reports whether the last early check did not find the payment's note. Then the machine
+// has probably fetched it. Nothing else may follow from that.
 func (b *Bridge) Missing(p payment.Payment) bool {
 	return payment.EarlyCheckable(p) && b.earlyChecks.missing(p)
 }
 
-// earlyChecks are the payments that somebody looks at, by id.
+// earlyChecks holds the payments whose pages are open, by id.
 type earlyChecks struct {
 	mu sync.Mutex
 	of map[string]earlyCheck
 }
 
 type earlyCheck struct {
-	due, until time.Time
-	pause      time.Duration // after the next look
-	turn       int64         // of the payment when it was last looked at
-	listed     bool          // a look of this turn found the note
-	missing    bool          // the last look did not
+	due, until   time.Time
+	pause        time.Duration // wait after the next check
+	fencingToken int64         // the payment's fencing token at the last check
+	listed       bool          // a check under this token found the note
+	missing      bool          // the last check did not find the note
 }
 
-// add notes that somebody looks at a payment, and says whether nobody did.
-func (g *earlyChecks) add(id string, now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	one, known := g.of[id]
+// add records that a payment's page is open. It reports whether the payment was not watched before.
+func (c *earlyChecks) add(id string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one, known := c.of[id]
 	if !known {
 		one = earlyCheck{due: now.Add(earlyCheckDelay), pause: earlyCheckInterval}
 	}
 	one.until = now.Add(earlyCheckViewTimeout)
-	if g.of == nil {
-		g.of = map[string]earlyCheck{}
+	if c.of == nil {
+		c.of = map[string]earlyCheck{}
 	}
-	g.of[id] = one
+	c.of[id] = one
 	return !known
 }
 
-// next is the payment that is to be looked for now, or "" and how long there is none.
-func (g *earlyChecks) next(now time.Time) (id string, wait time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// next returns the payment to check now. If there is none, it returns "" and the wait until one is
+// due.
+func (c *earlyChecks) next(now time.Time) (id string, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	wait = maxIdle
-	for candidate, one := range g.of {
+	for candidate, one := range c.of {
 		if now.After(one.until) {
-			delete(g.of, candidate) // nobody looks any more
+			delete(c.of, candidate) // the page was closed
 		} else if left := one.due.Sub(now); left <= wait {
 			id, wait = candidate, left
 		}
@@ -87,47 +88,47 @@ func (g *earlyChecks) next(now time.Time) (id string, wait time.Duration) {
 	if id == "" || wait > 0 {
 		return "", wait
 	}
-	one := g.of[id]
+	one := c.of[id]
 	one.due, one.pause = now.Add(one.pause), min(2*one.pause, maxEarlyCheckInterval)
-	g.of[id] = one
+	c.of[id] = one
 	return id, 0
 }
 
-// saw remembers what a look at a payment saw; now is the ledger's time. It reports whether that
-// proves that the note was fetched, and whether the page has news.
-func (g *earlyChecks) saw(p payment.Payment, found bool, now time.Time) (fetched, news bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	one, known := g.of[p.ID]
+// saw records the result of a check at the ledger's time now. It reports whether the note is proven
+// to be fetched, and whether the page has to be updated.
+func (c *earlyChecks) saw(p payment.Payment, found bool, now time.Time) (fetched, news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one, known := c.of[p.ID]
 	if !known {
-		return false, false // nobody looks any more
+		return false, false // the page was closed
 	}
-	if one.turn != p.FencingToken {
-		one.turn, one.listed, one.missing = p.FencingToken, false, false // it was sent again: another note
+	if one.fencingToken != p.FencingToken {
+		one.fencingToken, one.listed, one.missing = p.FencingToken, false, false // sent again, so this is another note
 	}
 	fetched, news = one.listed && !found, one.missing == found
 	one.listed, one.missing = one.listed || found, !found
 	if one.missing && !now.Before(p.SentAt.Add(payment.MaxListingDelay)) {
-		one.due = payment.Later(one.due, time.Now().Add(p.DueAt.Sub(now))) // another early look would say no more
+		one.due = payment.Later(one.due, time.Now().Add(p.DueAt.Sub(now))) // more early checks would prove nothing
 	}
-	g.of[p.ID] = one
+	c.of[p.ID] = one
 	return fetched, news
 }
 
-func (g *earlyChecks) missing(p payment.Payment) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	one := g.of[p.ID]
-	return one.missing && one.turn == p.FencingToken
+func (c *earlyChecks) missing(p payment.Payment) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.of[p.ID]
+	return one.missing && one.fencingToken == p.FencingToken
 }
 
-func (g *earlyChecks) drop(id string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.of, id)
+func (c *earlyChecks) drop(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of, id)
 }
 
-// runEarlyChecks looks for the notes of payments that somebody looks at, one after the other.
+// runEarlyChecks checks the notes of watched payments, one at a time.
 func (b *Bridge) runEarlyChecks(ctx, calls context.Context) {
 	for ctx.Err() == nil {
 		id, wait := b.earlyChecks.next(time.Now())
@@ -135,7 +136,7 @@ func (b *Bridge) runEarlyChecks(ctx, calls context.Context) {
 			t := time.NewTimer(wait)
 			select {
 			case <-ctx.Done():
-			case <-b.watched:
+			case <-b.pageOpened:
 			case <-t.C:
 			}
 			t.Stop()
@@ -153,7 +154,7 @@ func (b *Bridge) runEarlyChecks(ctx, calls context.Context) {
 	}
 }
 
-// checkEarly looks whether a payment's note is still pending.
+// checkEarly checks whether a payment's note is still pending.
 func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 	p, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil || !payment.EarlyCheckable(p) {
@@ -161,7 +162,7 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 		return err
 	}
 	if !b.c.NotehubLimiter.Take() {
-		return nil // another call was faster
+		return nil // another call took the slot
 	}
 	call, cancel := context.WithTimeout(ctx, earlyCheckTimeout)
 	defer cancel()
@@ -179,21 +180,17 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	var changed change
-	settle, settled := settling(ctx)
-	defer settled()
-	err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) (err error) {
-		if changed.before, err = tx.Payment(id); err != nil {
+	var before, after payment.Payment
+	recordCtx, done := recordContext(ctx)
+	defer done()
+	err = b.update(recordCtx, func(tx *update) (err error) {
+		if before, err = tx.Payment(id); err != nil {
 			return err
 		}
-		changed.after = payment.ApplyEarlyCheck(changed.before, p.FencingToken, tx.Now)
-		if changed.after == changed.before {
+		if after = payment.ApplyEarlyCheck(before, p.FencingToken, tx.Now); after == before {
 			return nil
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-			return err
-		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
+		if err := tx.change(before, after); err != nil {
 			return err
 		}
 		return tx.AddAttempt(
@@ -207,33 +204,12 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 			},
 		)
 	})
-	if err != nil || changed.after == changed.before {
+	if err != nil || after == before {
 		return err
 	}
 	b.earlyChecks.drop(id)
-	b.afterCommit(changed)
-	b.c.Log.Info(
-		"attempt",
-		"payment",
-		id,
-		"device",
-		p.DeviceUID,
-		"action",
-		payment.StepCheckPending,
-		"outcome",
-		upstream.OK.String(),
-		"status",
-		200,
-		"took",
-		took.Round(time.Millisecond),
-		"early",
-		true,
-		"machine",
-		changed.after.Delivery,
-		"money",
-		changed.after.Funds,
-		"next_at",
-		changed.after.DueAt,
-	)
+	b.c.Log.Info("attempt", "payment", id, "device", p.DeviceUID, "action", payment.StepCheckPending,
+		"outcome", upstream.OK.String(), "status", 200, "took", took.Round(time.Millisecond), "early", true,
+		"machine", after.Delivery, "money", after.Funds, "next_at", after.DueAt)
 	return nil
 }

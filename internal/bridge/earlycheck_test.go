@@ -10,14 +10,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// fetches has the Notecards fetch what is pending.
+// fetches makes the Notecards fetch all pending notes.
 func (h *house) fetches() {
 	h.hub.mu.Lock()
 	defer h.hub.mu.Unlock()
 	h.hub.pending = nil
 }
 
-// watches has a page of a payment be open for so long.
+// watches keeps a payment's page open for a time.
 func (h *house) watches(session string, d time.Duration) {
 	h.Helper()
 	synctest.Wait()
@@ -27,7 +27,7 @@ func (h *house) watches(session string, d time.Duration) {
 	synctest.Wait()
 }
 
-func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
+func TestEarlyCheckFindsFetchedNote(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -38,7 +38,7 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 		h.watches("cs_1", 30*time.Second)
 		p := h.payment("cs_1")
 		if n := h.hub.called(payment.StepCheckPending); n != 2 { // after 2 s and after 12 s; the next is due after 32 s
-			t.Errorf("%d looks in half a minute; want 2", n)
+			t.Errorf("%d checks in half a minute; want 2", n)
 		}
 		if p != before || p.Delivery != payment.Sent || p.Step != payment.StepCheckPending ||
 			!p.DueAt.Equal(p.ExpiresAt) ||
@@ -53,18 +53,18 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 		}
 		attempts, err := h.l.Attempts(t.Context(), p.ID)
 		if err != nil || len(attempts) != 2 || attempts[1].Action != payment.StepCheckPending {
-			t.Errorf("attempts %+v, %v; want the note and the look that found it fetched", attempts, err)
+			t.Errorf("attempts %+v, %v; want the note, and the check that found it fetched", attempts, err)
 		}
 		looks := h.hub.called(payment.StepCheckPending)
 		h.watches("cs_1", time.Minute)
 		if n := h.hub.called(payment.StepCheckPending); n != looks {
-			t.Errorf("%d looks after that; want none", n-looks)
+			t.Errorf("%d checks after that; want none", n-looks)
 		}
 		h.close()
 	})
 }
 
-func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
+func TestEarlyCheckLeavesRecallToTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.Lifetime = 2 * time.Minute })
@@ -72,7 +72,7 @@ func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
 		h.paid("cs_1", "dev:1")
 		h.watches("cs_1", 2*time.Minute-time.Second)
 		if n := h.hub.called(payment.StepCheckPending); n != 4 || h.hub.called(payment.StepRecall) != 0 {
-			t.Errorf("%d looks in two minutes, %d recalls; want 4 looks", n, h.hub.called(payment.StepRecall))
+			t.Errorf("%d checks in two minutes, %d recalls; want 4 checks", n, h.hub.called(payment.StepRecall))
 		}
 		h.stands("cs_1", payment.Sent, "", payment.Paid, "")
 		h.watches("cs_1", 30*time.Second)
@@ -81,7 +81,7 @@ func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
 	})
 }
 
-func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
+func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change func(*Config)
@@ -89,13 +89,21 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 		watch  time.Duration
 		looks  int
 	}{
-		"the page was closed":              {nil, upstream.OK, 3 * time.Second, 2}, // it counts as open for 20 s
-		"it is open for two minutes":       {nil, upstream.OK, 2 * time.Minute, 4},
-		"there is room for due calls only": {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(10, 10) }, upstream.OK, 2 * time.Minute, 0},
-		"there is room for some more":      {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute, 4},
-		"Notehub asks to be left alone":    {nil, upstream.RateLimited, 2 * time.Minute, 1},
-		"Notehub is in trouble":            {nil, upstream.Unknown, 2 * time.Minute, 4},
-		"the machine confirms":             {func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.OK, 2 * time.Minute, 0},
+		"the page was closed":        {nil, upstream.OK, 3 * time.Second, 2}, // the page counts as open for 20 s
+		"it is open for two minutes": {nil, upstream.OK, 2 * time.Minute, 4},
+		"there is room for due calls only": {
+			func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(10, 10) }, upstream.OK, 2 * time.Minute,
+			0,
+		},
+		"there is room for some more": {
+			func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute,
+			4,
+		},
+		"Notehub limits the rate": {nil, upstream.RateLimited, 2 * time.Minute, 1},
+		"Notehub is in trouble":   {nil, upstream.Unknown, 2 * time.Minute, 4},
+		"the machine confirms": {
+			func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.OK, 2 * time.Minute, 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,7 +121,7 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 				h.watches("cs_1", row.watch)
 				time.Sleep(2*time.Minute - row.watch)
 				if n := h.hub.called(payment.StepCheckPending); n != row.looks {
-					t.Errorf("%d looks; want %d", n, row.looks)
+					t.Errorf("%d checks; want %d", n, row.looks)
 				}
 				h.stands("cs_1", payment.Sent, "", payment.Paid, "")
 				h.close()
@@ -122,7 +130,7 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 	}
 }
 
-func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
+func TestEarlyCheckOfANoteThatWasNeverListed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told atomic.Int64
@@ -134,16 +142,12 @@ func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
 		before, news := h.payment("cs_1"), told.Load()
 		h.watches("cs_1", 3*time.Minute)
 		if p := h.payment("cs_1"); p != before || p.Delivery != payment.Sent || !h.b.Missing(p) {
-			t.Errorf(
-				"the payment became %+v, missing %v; want it as it was, and the page told: %+v",
-				p,
-				h.b.Missing(p),
-				before,
-			)
+			t.Errorf("the payment became %+v, missing %v; want it as it was, and the page told: %+v", p,
+				h.b.Missing(p), before)
 		}
 		if n := h.hub.called(payment.StepCheckPending); n != 2 || told.Load() != news+1 {
 			t.Errorf(
-				"%d looks, the page was told %d times; want one look before Notehub must list the note, one after, and the page told once",
+				"%d checks, %d updates of the page; want a check before and after the listing delay, and one update",
 				n,
 				told.Load()-news,
 			)
@@ -154,13 +158,13 @@ func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
 	})
 }
 
-func TestAnEarlyLookForgetsWhatItSawOfAnEarlierNote(t *testing.T) {
+func TestEarlyCheckForgetsAnEarlierNote(t *testing.T) {
 	t.Parallel()
 	g, p := earlyChecks{}, unsent()
 	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, midday
 	g.add(p.ID, midday)
 	g.saw(p, true, midday)
-	p.FencingToken += 2 // it was taken back and sent again
+	p.FencingToken += 2 // recalled and sent again
 	if fetched, _ := g.saw(p, false, midday); fetched {
 		t.Error("a note that was not listed yet counts as fetched, because an earlier one was listed")
 	}

@@ -4,107 +4,106 @@ import (
 	"context"
 	"sync"
 
-	"notepay/internal/ledger"
 	"notepay/internal/payment"
 )
 
-// A payment that is just being recorded is claimed in the same transaction, if Notehub may be asked
-// and a place is free: then one commit stands between the customer and the machine, and not two.
-// All others are found in the queue.
+// A new payment is claimed in the transaction that records it, if Notehub's rate limit and a slot
+// are free. So one commit lies between customer and machine, and not two. All other payments are
+// claimed by the queue.
 
-// fastPathSlots is how many calls may be under way for payments that were claimed so, beside those
-// of the queue.
+// fastPathSlots limits the calls in flight for such payments. The queue has its own limit.
 const fastPathSlots = notehubWorkers / 2
 
-// fastPath is where those places are given out.
+// fastPath hands out those slots.
 type fastPath struct {
-	mu    sync.Mutex
-	calls context.Context // of the calls to the vendors; nil while nobody works
-	taken int
-	under sync.WaitGroup // those who hold a place
+	mu       sync.Mutex
+	calls    context.Context // context of the calls; nil while the bridge does not run
+	taken    int
+	inFlight sync.WaitGroup // counts the slots taken
 }
 
-// open gives places out from now on.
-func (e *fastPath) open(calls context.Context) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.calls = calls
+// open lets slots be taken from now on.
+func (f *fastPath) open(calls context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = calls
 }
 
-// close gives no more out, and waits for those that are held.
-func (e *fastPath) close() {
-	e.mu.Lock()
-	e.calls = nil
-	e.mu.Unlock()
-	e.under.Wait()
+// close stops handing out slots, and waits for those that are taken.
+func (f *fastPath) close() {
+	f.mu.Lock()
+	f.calls = nil
+	f.mu.Unlock()
+	f.inFlight.Wait()
 }
 
-// slot is one that is held; the zero place is none.
+// slot is a slot that was taken, or none if calls is nil.
 type slot struct {
-	b     *Bridge
-	calls context.Context
-	slot  bool // a slot of Notehub's pace is reserved for it
+	b        *Bridge
+	calls    context.Context
+	reserved bool // the slot holds a reservation of Notehub's limiter
 }
 
-// fastPathSlot takes a place for what may come of an event.
+// fastPathSlot takes a slot for an event's payment, if one is free.
 func (b *Bridge) fastPathSlot(e Event) *slot {
-	p := &slot{b: b}
+	s := &slot{b: b}
 	if e.Session == nil {
-		return p
+		return s
 	}
 	b.fastPath.mu.Lock()
 	defer b.fastPath.mu.Unlock()
 	if b.fastPath.calls != nil && b.fastPath.taken < fastPathSlots && b.c.NotehubLimiter.Reserve(1) == 1 {
 		b.fastPath.taken++
-		b.fastPath.under.Add(1)
-		p.calls, p.slot = b.fastPath.calls, true
+		b.fastPath.inFlight.Add(1)
+		s.calls, s.reserved = b.fastPath.calls, true
 	}
-	return p
+	return s
 }
 
-// free: there is a place, from which nothing was sent.
-func (p *slot) free() bool { return p.calls != nil }
+// usable reports whether the slot was taken and no call uses it.
+func (s *slot) usable() bool { return s.calls != nil }
 
-// leave gives the place back, unless something was sent from it.
-func (p *slot) leave() {
-	if !p.free() {
+// release returns the slot, unless a call uses it.
+func (s *slot) release() {
+	if !s.usable() {
 		return
 	}
-	p.calls = nil
-	if p.slot {
-		p.b.c.NotehubLimiter.Return(1)
+	s.calls = nil
+	if s.reserved {
+		s.b.c.NotehubLimiter.Return(1)
 	}
-	p.b.fastPath.mu.Lock()
-	defer p.b.fastPath.mu.Unlock()
-	p.b.fastPath.taken--
-	p.b.fastPath.under.Done()
+	s.b.fastPath.mu.Lock()
+	defer s.b.fastPath.mu.Unlock()
+	s.b.fastPath.taken--
+	s.b.fastPath.inFlight.Done()
 }
 
-// send makes the call for a payment that is on disk as claimed, and then leaves. If we stop before
-// the call, it counts as interrupted.
-func (p *slot) send(c change) {
-	if !p.free() || c.before.ID != "" || !c.after.InFlight {
+// send makes the call for a new payment that is stored as claimed, and then returns the slot. It
+// does nothing if the payment is not claimed. If the process stops before the call, the call counts
+// as interrupted.
+func (s *slot) send(claimed payment.Payment) {
+	if !s.usable() || !claimed.InFlight {
 		return
 	}
-	p.b.c.NotehubLimiter.Begin(1)
-	p.slot = false
-	held := *p
-	p.calls = nil
+	s.b.c.NotehubLimiter.Begin(1)
+	s.reserved = false
+	held := *s
+	s.calls = nil
 	go func() {
-		defer signal(held.b.notehubDue) // others of its device may have waited
-		defer held.leave()
-		held.b.execute(held.calls, c.after)
+		defer signal(held.b.notehubDue) // other payments of the device may wait
+		defer held.release()
+		held.b.execute(held.calls, claimed)
 	}()
 }
 
-// claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else
-// is being sent to its device.
-func (b *Bridge) claimNew(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+// claimNew claims a payment before it is inserted, if it is due and no other call for its device is
+// in flight.
+func (b *Bridge) claimNew(tx *update, p payment.Payment) (payment.Payment, error) {
 	if p.Step != payment.StepPostNote || p.DueAt.After(tx.Now) {
-		return p, nil, nil
+		return p, nil
 	}
 	if called, err := tx.CallUnderWay(p.DeviceUID); called || err != nil {
-		return p, nil, err
+		return p, err
 	}
 	return b.claimPayment(tx, p)
 }

@@ -11,10 +11,10 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The queue does not work in these tests: what is sent was claimed by the transaction that recorded
-// the payment.
+// The queue does not run in these tests. A payment that is sent was claimed by the transaction that
+// recorded it.
 
-func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
+func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -34,7 +34,11 @@ func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
 		h.paid("cs_test_3", "dev:2")
 		close(answers)
 		h.b.fastPath.close()
-		for session, want := range map[string]payment.DeliveryStatus{"cs_test_1": payment.Sent, "cs_test_2": payment.Queued, "cs_test_3": payment.Sent} {
+		for session, want := range map[string]payment.DeliveryStatus{
+			"cs_test_1": payment.Sent,
+			"cs_test_2": payment.Queued,
+			"cs_test_3": payment.Sent,
+		} {
 			if p := h.payment(session); p.Delivery != want {
 				t.Errorf("%s is %s; want %s", session, p.Delivery, want)
 			}
@@ -43,7 +47,7 @@ func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
 			t.Errorf("%d notes; want 2", n)
 		}
 		select {
-		case <-h.b.notehubDue: // for the one that waits
+		case <-h.b.notehubDue: // for the waiting payment
 		default:
 			t.Error("the queue was not woken when the device was free again")
 		}
@@ -51,14 +55,18 @@ func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
 	})
 }
 
-func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
+func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *house){
-		"nobody works":                           func(h *house) { h.b.fastPath.close() },
-		"what is left is for those on their way": func(h *house) { h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3); h.b.c.NotehubLimiter.Reserve(3) },
-		"all places are taken":                   func(h *house) { h.b.fastPath.taken = fastPathSlots },
+		"the bridge has stopped": func(h *house) { h.b.fastPath.close() },
+		"what is left is for those on their way": func(h *house) {
+			h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3)
+			h.b.c.NotehubLimiter.Reserve(3)
+		},
+		"all places are taken": func(h *house) { h.b.fastPath.taken = fastPathSlots },
 		"Notehub wants to be left": func(h *house) {
-			h.b.c.NotehubLimiter.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Minute})
+			limited := &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Minute}
+			h.b.c.NotehubLimiter.Observe(time.Now(), limited)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,12 +79,8 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 				h.paid("cs_test_1", "dev:1")
 				synctest.Wait()
 				if p := h.payment("cs_test_1"); p.InFlight || h.hub.notes() != 0 || h.b.fastPath.taken != taken {
-					t.Errorf(
-						"%+v, %d notes, %d places taken; want it in the queue",
-						p,
-						h.hub.notes(),
-						h.b.fastPath.taken,
-					)
+					t.Errorf("%+v, %d notes, %d places taken; want it in the queue", p, h.hub.notes(),
+						h.b.fastPath.taken)
 				}
 				h.close()
 			})
@@ -84,9 +88,9 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 	}
 }
 
-// The power goes between the commit and what the call came to: it is looked at before anything is
-// repeated.
-func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
+// The process crashes between the commit and the call's result. The next one checks the note before
+// it repeats the post.
+func TestFastPathInterruptedByACrash(t *testing.T) {
 	t.Parallel()
 	for name, applied := range map[string]bool{"Notehub has the note": true, "Notehub has nothing": false} {
 		t.Run(name, func(t *testing.T) {
@@ -116,12 +120,12 @@ func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
 	}
 }
 
-func TestANewPaymentForADeviceThatIsGoneIsNotSent(t *testing.T) {
+func TestFastPathRejectsAMissingDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
-			return tx.Pause(ledger.Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "a person", At: time.Now()})
+			return tx.Pause(ledger.Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "operator", At: time.Now()})
 		}); err != nil {
 			t.Fatal(err)
 		}

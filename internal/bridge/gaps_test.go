@@ -12,15 +12,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// unclearAnswer is no answer: the call may or may not have been applied.
+// unclearAnswer is a lost reply: the call may have been applied.
 var unclearAnswer = &upstream.Error{Outcome: upstream.Unknown}
 
-// stage brings a payment to the moment at which a call is due, and says how it ends.
+// stage brings a payment to the moment when a call is due, and names its final state.
 type stage struct {
 	change  func(*Config)
 	until   func(h *house)
 	step    payment.Step
-	picksUp bool // the Notecard fetches its note in the end
+	picksUp bool // the Notecard fetches its note later
 	machine payment.DeliveryStatus
 	money   payment.FundsStatus
 }
@@ -41,7 +41,7 @@ func stages() map[string]stage {
 			payment.Failed,
 			payment.Refunded,
 		},
-		"the look at a fetched note": {
+		"the check of a fetched note": {
 			nil,
 			fetches,
 			payment.StepCheckPending,
@@ -49,7 +49,7 @@ func stages() map[string]stage {
 			payment.Fetched,
 			payment.Paid,
 		},
-		"the look at a note that waits": {
+		"the check of a pending note": {
 			nil,
 			func(h *house) { h.does("cs_test_1", payment.StepPostNote) },
 			payment.StepCheckPending,
@@ -61,7 +61,7 @@ func stages() map[string]stage {
 			h.does("cs_test_1", payment.StepPostNote)
 			h.does("cs_test_1", payment.StepCheckPending)
 		}, payment.StepRecall, false, payment.Failed, payment.Refunded},
-		"the look after the recall": {nil, func(h *house) {
+		"the check after the recall": {nil, func(h *house) {
 			h.does("cs_test_1", payment.StepPostNote)
 			h.does("cs_test_1", payment.StepCheckPending)
 			h.does("cs_test_1", payment.StepRecall)
@@ -75,16 +75,16 @@ func stages() map[string]stage {
 		"the word that a machine is to stop": {confirming, func(h *house) {
 			fetches(h)
 			h.says("1", "dev:1", "cs_test_1", "started")
-			if _, err := h.b.Cancel(context.Background(), "cs_test_1", Actor{"a person", "it is on fire"}); err != nil {
+			if _, err := h.b.Cancel(context.Background(), "cs_test_1", Actor{"operator", "it is on fire"}); err != nil {
 				h.Fatal(err)
 			}
 		}, payment.StepPostNote, true, payment.Done, payment.Paid},
 	}
 }
 
-// AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up
-// and ends well.
-func TestEveryGap(t *testing.T) {
+// The process crashes in every gap between two steps (AT-06, AT-07). After the next start, each
+// payment ends well.
+func TestCrashInEveryGap(t *testing.T) {
 	t.Parallel()
 	gaps := map[string]func(h *house, s stage){
 		"before the claim": func(*house, stage) {},
@@ -92,7 +92,7 @@ func TestEveryGap(t *testing.T) {
 		"after the call": func(h *house, s stage) {
 			p := h.due("cs_test_1", s.step)
 			b := h.b
-			h.close() // nothing is written down any more
+			h.close() // nothing is recorded any more
 			b.execute(context.Background(), p)
 			h.open()
 		},
@@ -106,7 +106,7 @@ func TestEveryGap(t *testing.T) {
 			h.money.will(s.step, answer{err: unclearAnswer})
 			h.does("cs_test_1", s.step)
 		},
-		"after the settling": func(h *house, s stage) { h.does("cs_test_1", s.step) },
+		"after the recordContext": func(h *house, s stage) { h.does("cs_test_1", s.step) },
 	}
 	for at, s := range stages() {
 		for gap, until := range gaps {
@@ -126,7 +126,7 @@ func TestEveryGap(t *testing.T) {
 					s.until(h)
 					until(h, s)
 					h.reopen()
-					h.receive(event) // Stripe did not hear the yes
+					h.receive(event) // Stripe got no reply
 					h.run()
 					if s.picksUp {
 						time.Sleep(45 * time.Second)
@@ -136,15 +136,8 @@ func TestEveryGap(t *testing.T) {
 					h.open()
 					p := h.payment("cs_test_1")
 					if p.Delivery != s.machine || p.Funds != s.money || p.Step != payment.NoStep {
-						t.Errorf(
-							"machine %s %q, money %s, step %q; want %s and %s",
-							p.Delivery,
-							p.Reason,
-							p.Funds,
-							p.Step,
-							s.machine,
-							s.money,
-						)
+						t.Errorf("machine %s %q, money %s, step %q; want %s and %s", p.Delivery, p.Reason, p.Funds,
+							p.Step, s.machine, s.money)
 					}
 					h.close()
 				})
@@ -153,9 +146,9 @@ func TestEveryGap(t *testing.T) {
 	}
 }
 
-// Nothing tells whether a note that was posted just before the power went was fetched already or
-// never there: it is sent again under the same credit id, which the machine ignores.
-func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
+// After a crash, a missing note may have been fetched or never accepted. It is posted again under
+// the same credit id, and the machine ignores a repeat.
+func TestCrashWhileTheNoteWasFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -176,18 +169,18 @@ func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
 	})
 }
 
-func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
+func TestCrashDelaysNoOtherWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.paid("cs_test_1", "dev:1")
 		h.claim(h.b.notehub(), 1)
 		h.paid("cs_test_2", "dev:1")
-		h.claim(h.b.notehub(), 0) // one call at a time for a device
+		h.claim(h.b.notehub(), 0) // one call at a time per device
 		h.reopen()
 		p := h.claim(h.b.notehub(), 1)[0]
 		if p.SessionID != "cs_test_2" {
-			t.Errorf("claimed %s; want the payment that no call was under way for", p.SessionID)
+			t.Errorf("claimed %s; want the payment without a call in flight", p.SessionID)
 		}
 		h.b.execute(t.Context(), p)
 		h.run()
@@ -197,8 +190,9 @@ func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
 	})
 }
 
-// A worker that slept through its lease wakes up: what it saw counts, and it sends nobody anywhere.
-func TestAStaleWorkerThatWakesLate(t *testing.T) {
+// A worker's lease has ended before it records its outcome. The facts count, but the worker chooses
+// no step.
+func TestStaleWorkerRecordsLate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		saw  error
@@ -219,26 +213,22 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 				go func() { h.b.execute(t.Context(), first); close(asleep) }()
 				synctest.Wait()
 				time.Sleep(payment.Lease)
-				second := h.claim(h.b.notehub(), 1)[0] // a look, for the first call is unclear
+				second := h.claim(h.b.notehub(), 1)[0] // a check, because the first call is unclear
 				if second.Step != payment.StepCheckPending || second.FencingToken <= first.FencingToken {
-					t.Fatalf("claimed %+v; want a look of a later turn", second)
+					t.Fatalf("claimed %+v; want a check with a later fencing token", second)
 				}
 				close(gate)
 				<-asleep
 				p := h.payment("cs_test_1")
 				if p.FencingToken != second.FencingToken || !p.InFlight || p.Step != payment.StepCheckPending {
-					t.Errorf(
-						"turn %d, in flight %v, step %q: the stale worker touched the claim",
-						p.FencingToken,
-						p.InFlight,
-						p.Step,
-					)
+					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.FencingToken,
+						p.InFlight, p.Step)
 				}
 				if (p.Delivery == payment.Sent) != (c.saw == nil) {
 					t.Errorf("machine %s; want what the stale worker saw to count", p.Delivery)
 				}
 				attempts, err := h.l.Attempts(t.Context(), p.ID)
-				if err != nil || len(attempts) != 2 { // the interruption, and what the stale worker saw
+				if err != nil || len(attempts) != 2 { // the interrupted call, and the stale worker's
 					t.Errorf("%d attempts (%v); want 2", len(attempts), err)
 				}
 				h.b.execute(t.Context(), second)
@@ -251,7 +241,7 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 	}
 }
 
-func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
+func TestRunQueueKeepsSlotsForNewWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -278,16 +268,14 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 	})
 }
 
-// Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the
+// Notehub may limit the rate for longer than a credit lives. The credit expires in time all the
 // same, and the money goes back.
-func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
+func TestRunQueueExpiresCreditsDuringARateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.b.c.NotehubLimiter.Observe(
-			time.Now(),
-			&upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour},
-		)
+		h.b.c.NotehubLimiter.Observe(time.Now(),
+			&upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour})
 		h.paid("cs_test_1", "dev:1")
 		h.paid("cs_test_2", "dev:1")
 		h.run()
@@ -300,14 +288,8 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired ||
 				p.Funds != payment.Refunded ||
 				p.ReviewReason != "" {
-				t.Errorf(
-					"payment of %s: %s %q, %s, attention %q; want it expired and given back",
-					session,
-					p.Delivery,
-					p.Reason,
-					p.Funds,
-					p.ReviewReason,
-				)
+				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and refunded", session,
+					p.Delivery, p.Reason, p.Funds, p.ReviewReason)
 			}
 		}
 		h.finish("cs_test_1", "cs_test_2")
@@ -317,9 +299,9 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	})
 }
 
-// The rate limit allows a note a minute, and ten were paid for at once: the last of them would come
-// too late.
-func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
+// The rate limit allows one note a minute, and ten payments arrive at once. The last notes would
+// come too late.
+func TestLateWhenTheQueueExceedsTheRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(1, 1) })
@@ -343,9 +325,9 @@ func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
 	})
 }
 
-// A post that may have been taken, and Notehub never says: the customer's money hangs, so a person
-// is told, and nobody else is kept from paying.
-func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
+// A post has an unknown outcome, and Notehub never tells. The operator is told after 15 minutes,
+// and other payments are not affected.
+func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -357,7 +339,7 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 		h.run()
 		time.Sleep(14 * time.Minute)
 		if p := h.payment("cs_test_1"); p.ReviewReason != "" || p.Delivery != payment.Queued {
-			t.Errorf("after 14 minutes: %s, attention %q; want it queued and nobody told", p.Delivery, p.ReviewReason)
+			t.Errorf("after 14 minutes: %s, attention %q; want it queued without a review", p.Delivery, p.ReviewReason)
 		}
 		time.Sleep(2 * time.Minute)
 		if p := h.payment("cs_test_1"); p.ReviewReason != payment.ReviewOverdue || p.Delivery != payment.Queued {
@@ -368,32 +350,25 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 		}
 		h.hub.will(payment.StepCheckPending)
 		time.Sleep(2 * time.Minute)
-		// The machine cannot say what became of it, so a person has to.
+		// The machine cannot confirm, so the operator has to decide.
 		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear ||
 			p.ReviewReason != payment.ReasonUnclear ||
 			p.Funds != payment.Paid {
-			t.Errorf(
-				"when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful",
-				p.Delivery,
-				p.Reason,
-				p.Funds,
-				p.ReviewReason,
-			)
+			t.Errorf("when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful", p.Delivery,
+				p.Reason, p.Funds, p.ReviewReason)
 		}
 		h.close()
 	})
 }
 
-func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
+func TestBackoffOfUnclearPosts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.hub.will(
 			payment.StepPostNote,
-			slices.Repeat(
-				[]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}},
-				1000,
-			)...)
+			slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}},
+				1000)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(9 * time.Minute)
@@ -404,9 +379,8 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 	})
 }
 
-// The session's own event comes first, as it usually does: the event of its intent costs Stripe no
-// read.
-func TestALookUpThatTimeHasAnsweredAsksNobody(t *testing.T) {
+// The session's event usually comes first. Then the event of its intent costs no read.
+func TestLookupOfARecordedSessionCallsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

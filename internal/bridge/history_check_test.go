@@ -6,12 +6,12 @@ import (
 	"notepay/internal/payment"
 )
 
-// check holds the end of a history against the promise.
+// check compares the end of a history with the promise.
 func (h *history) check() {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		if err != nil {
-			if x.status != "canceled" { // nobody paid in the end
+			if x.status != "canceled" { // the payment was canceled
 				h.fail("%s was paid and is not in the ledger", x.session)
 			}
 			continue
@@ -19,12 +19,12 @@ func (h *history) check() {
 		h.checkMoney(x, p)
 		h.checkMachine(x, p)
 		if p.Step != payment.NoStep || p.InFlight {
-			h.fail("%s has something to do and nobody does it", p.ID)
+			h.fail("%s has a step that is never made", p.ID)
 		}
 	}
 }
 
-// closed is the design's definition, in words of its own.
+// closed is the design's definition of payment.Closed, written independently.
 func closed(p payment.Payment) bool {
 	person := p.ReviewReason != ""
 	back := p.Funds == payment.Refunded || p.Funds == payment.Canceled
@@ -41,11 +41,11 @@ func (h *history) checkMoney(x *purchase, p payment.Payment) {
 	case closed(p) && !payment.Closed(p) && !x.seen:
 		h.fail("%s is closed and Closed does not know it", p.ID)
 	case x.status == "requires_capture" && p.Reason != payment.ReasonAdopted:
-		h.fail("the money of %s is held for ever", p.ID)
+		h.fail("the authorization of %s never ends", p.ID)
 	case x.refunded > x.received:
-		h.fail("more of %s was given back than was paid", p.ID)
+		h.fail("more of %s was refunded than was paid", p.ID)
 	case p.RefundedAmount != x.refunded:
-		h.fail("%s: %d was given back, and the ledger says %d", p.ID, x.refunded, p.RefundedAmount)
+		h.fail("%s: %d was refunded, and the ledger says %d", p.ID, x.refunded, p.RefundedAmount)
 	case p.Funds == payment.Paid && x.status != "succeeded":
 		h.fail("%s is not paid but %s", p.ID, x.status)
 	case p.LostAmount != x.lost():
@@ -63,7 +63,7 @@ func (h *history) checkMoney(x *purchase, p payment.Payment) {
 	}
 	if p.Delivery != payment.Failed && p.Reason != payment.ReasonStartedAfter && !x.byPerson && !x.byOthers &&
 		ours > x.granted {
-		h.fail("%s: we gave %d back, and a person granted %d", p.ID, ours, x.granted)
+		h.fail("%s: we refunded %d, and the operator granted %d", p.ID, ours, x.granted)
 	}
 }
 
@@ -96,7 +96,7 @@ func (h *history) checkMachine(x *purchase, p payment.Payment) {
 	case !h.confirming && number > 0 && weDecided && p.Reason != payment.ReasonRecallUnclear:
 		h.fail("%s started and the money went back (%s)", p.ID, p.Reason)
 	case !h.confirming && number > 0 && weDecided && p.ReviewReason == "" && !x.seen:
-		h.fail("%s may have started, the money went back, and nobody is told", p.ID)
+		h.fail("%s may have started, the money went back, and there is no review", p.ID)
 	case number == 0 && (p.Delivery == payment.Started || p.Delivery == payment.Done):
 		h.fail("%s never started and is %s", p.ID, p.Delivery)
 	}

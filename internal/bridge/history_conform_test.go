@@ -16,7 +16,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// books are a store on disk.
+// books is a store in a ledger on disk.
 type books struct {
 	*ledger.Ledger
 	path string
@@ -27,7 +27,7 @@ func openBooks(path string) (*books, error) {
 	return &books{l, path}, err
 }
 
-// at runs f in a transaction of the given time.
+// at runs f in a transaction at the given time.
 func at[T any](b *books, now time.Time, f func(*ledger.Tx) (T, error)) (result T, err error) {
 	err = b.Update(context.Background(), func(tx *ledger.Tx) (err error) {
 		defer func(t time.Time) { tx.Now = t }(tx.Now)
@@ -86,8 +86,8 @@ func (b *books) restart() error {
 	return err
 }
 
-// anyPayment draws a payment that need not make sense, of few sessions and devices and times, so
-// that they meet.
+// anyPayment draws a payment that need not make sense. Sessions, devices and times are few, so that
+// payments collide.
 func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	n := dice(t, 4)
 	session := fmt.Sprintf("cs_%d", n)
@@ -107,29 +107,11 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 		Currency:      "eur",
 		PaidAt:        noon,
 		CreatedAt:     noon,
-		Funds: pick(
-			t,
-			payment.Paid,
-			payment.Authorized,
-			payment.Capturing,
-			payment.Canceling,
-			payment.Refunding,
-			payment.Refunded,
-			payment.RefundFailed,
-			payment.DisputeLost,
-		),
+		Funds: pick(t, payment.Paid, payment.Authorized, payment.Capturing, payment.Canceling, payment.Refunding,
+			payment.Refunded, payment.RefundFailed, payment.DisputeLost),
 		Delivery: pick(t, payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed),
-		Step: pick(
-			t,
-			payment.StepPostNote,
-			payment.NoStep,
-			payment.StepCheckPending,
-			payment.StepRecall,
-			payment.StepCapture,
-			payment.StepCancel,
-			payment.StepRefund,
-			payment.StepWait,
-		),
+		Step: pick(t, payment.StepPostNote, payment.NoStep, payment.StepCheckPending, payment.StepRecall,
+			payment.StepCapture, payment.StepCancel, payment.StepRefund, payment.StepWait),
 	}
 	if dice(t, 10) > 0 {
 		p.Reason, p.SentAt, p.MaybeAccepted, p.RefundSeq = "expired", noon, true, 1
@@ -139,7 +121,8 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 		}
 	} else {
 		p.DueAt, p.SentAt, p.MaybeAccepted, p.RefundSeq = when(), when(), dice(t, 2) == 1, dice(t, 2)
-		p.OutcomeUnknown, p.RefundedAmount, p.NoteIDs, p.PendingNotice = dice(t, 2) == 1, pick(t, int64(0), 351, -1), pick(t, "", "1:2"), pick(t, "", "nonsense")
+		p.OutcomeUnknown, p.RefundedAmount = dice(t, 2) == 1, pick(t, int64(0), 351, -1)
+		p.NoteIDs, p.PendingNotice = pick(t, "", "1:2"), pick(t, "", "nonsense")
 	}
 	p.InFlight, p.HoldsDevice, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
 	p.ExpiresAt, p.BackoffUntil, p.FencingToken = when(), when(), int64(dice(t, 3))
@@ -147,9 +130,9 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	return p
 }
 
-// The histories run on a shelf instead of the ledger. Whatever is written to both, both say the
-// same.
-func TestAShelfIsLikeTheLedger(t *testing.T) {
+// The histories use a shelf instead of the ledger. After the same writes, both must give the same
+// answers.
+func TestShelfConformsToTheLedger(t *testing.T) {
 	t.Parallel()
 	if underRace {
 		t.Skip("one goroutine alone, and a minute under the race detector: make test runs it without")
@@ -185,7 +168,7 @@ func TestAShelfIsLikeTheLedger(t *testing.T) {
 	})
 }
 
-// compare asks both stores everything.
+// compare compares all answers of both stores.
 func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 	t.Helper()
 	one, oneErr := a.payment(p.ID)
@@ -211,7 +194,7 @@ func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 	}
 }
 
-// brought is a list whose order is checked and, among those due at the same time, forgotten.
+// brought compares lists whose order matters only between different due times.
 func brought(t *rapid.T, name string, list []payment.Payment) string {
 	t.Helper()
 	when := func(p payment.Payment) time.Time {
@@ -238,7 +221,7 @@ func same[T comparable](t *rapid.T, what string, one T, oneErr error, two T, two
 	}
 }
 
-func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
+func TestReserveDeviceHoldsItOnce(t *testing.T) {
 	t.Parallel()
 	disk, err := openBooks(filepath.Join(t.TempDir(), "notepay.db"))
 	if err != nil {
@@ -250,12 +233,8 @@ func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
 		for n, want := range []bool{true, false} {
 			p := sentNote(now)
 			p.SessionID = fmt.Sprintf("cs_test_%d", n)
-			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(
-				p.SessionID,
-			), fmt.Sprintf(
-				"pi_%d",
-				n,
-			), p.SessionID, true
+			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(p.SessionID), fmt.Sprintf("pi_%d",
+				n), p.SessionID, true
 			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
 				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
 			}

@@ -9,16 +9,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// noteThere is a note that waits at the simulated Notehub.
-type noteThere struct {
+// pendingNote is a pending note at the simulated Notehub.
+type pendingNote struct {
 	id, credit, status string
 	expires            time.Time
 	duration           time.Duration
-	listed             time.Time // from when on it is listed as pending; the Notecard gets it at once
+	listed             time.Time // when Notehub begins to list it; the Notecard gets it at once
 }
 
-// effect is what a request does at Notehub some time after it was made: its caller has given up
-// meanwhile.
+// effect is the effect of a request that Notehub applies after the caller has given up.
 type effect struct {
 	at     time.Time
 	credit string
@@ -27,22 +26,22 @@ type effect struct {
 
 // machine is the simulated machine behind one Notecard.
 type machine struct {
-	seen    []string // credits, by firmware that confirms
-	running string   // the timed credit that runs
+	seen    []string // credits that confirming firmware has had
+	running string   // the running timed credit
 	until   time.Time
-	outbox  []payment.Confirmation // answers that have not reached Notehub
+	outbox  []payment.Confirmation // answers on their way to Notehub
 	starts  []start
 }
 
 type start struct {
 	credit   string
-	at       time.Time // by everybody's clock
-	answered time.Time // by ours, when the answer reached Notehub; zero if it did not
+	at       time.Time // by the world's clock
+	answered time.Time // by the bridge's clock, when the answer reached Notehub; zero if it did not
 }
 
 func deviceUID(n int) string { return [...]string{"dev:1", "dev:2"}[n] }
 
-// hubCall is the call of a claimed payment to Notehub: what it did there, and what the caller sees.
+// hubCall makes a claimed payment's call to Notehub. It returns what the caller sees.
 func (h *history) hubCall(p payment.Payment) payment.Outcome {
 	device := h.purchaseOf(p).device
 	trouble := 0
@@ -56,9 +55,9 @@ func (h *history) hubCall(p payment.Payment) payment.Outcome {
 		return payment.Outcome{Result: upstream.RateLimited, Status: 429, RetryAfter: 20 * time.Second}
 	case 3:
 		return payment.Outcome{Result: upstream.Misconfigured, Status: 403}
-	case 4: // it never came there
+	case 4: // never received
 		return payment.Outcome{Result: upstream.Unknown}
-	case 5: // Notehub failed and says so
+	case 5: // Notehub failed and replied so
 		return payment.Outcome{Result: upstream.Unknown, Status: 500, Settled: true}
 	case 11:
 		if p.Step != payment.StepRecall && h.dice(4) == 3 {
@@ -81,16 +80,16 @@ func (h *history) hubCall(p payment.Payment) payment.Outcome {
 		return o
 	}
 	id, seen := payment.NextRecallNote(p), payment.Outcome{Status: 200}
-	if !slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.id == id }) {
+	if !slices.ContainsFunc(h.pending[device], func(n pendingNote) bool { return n.id == id }) {
 		seen = payment.Outcome{Result: upstream.Rejected, Status: 404}
 	}
 	take := func() {
-		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n noteThere) bool { return n.id == id })
+		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n pendingNote) bool { return n.id == id })
 	}
 	return h.applied(p, trouble, seen, take)
 }
 
-// applied has a request take effect: at once and seen, at once and unseen, or a while after.
+// applied applies a request: at once with a reply, at once without one, or later.
 func (h *history) applied(p payment.Payment, trouble int, seen payment.Outcome, do func()) payment.Outcome {
 	switch trouble {
 	case 6:
@@ -112,8 +111,8 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	if body.PaymentStatus == payment.NoteCompleted {
 		switch {
 		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
-			h.fail("%s is posted again while a call for it may still be under way", p.ID)
-		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n noteThere) bool {
+			h.fail("%s is posted again while a call for it may still be in flight", p.ID)
+		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n pendingNote) bool {
 			return n.credit == p.ID && n.status == payment.NoteCompleted
 		}):
 			h.fail("%s is posted again while its note is pending", p.ID)
@@ -123,7 +122,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	}
 	return h.applied(p, trouble, payment.Outcome{Status: 200}, func() {
 		h.notes++
-		n := noteThere{
+		n := pendingNote{
 			id:       fmt.Sprintf("1:%d", h.notes),
 			credit:   body.CreditID,
 			status:   body.PaymentStatus,
@@ -137,7 +136,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	})
 }
 
-// fetch has a Notecard fetch its notes, and the machine act on them.
+// fetch makes a Notecard fetch its notes, and the machine act on them.
 func (h *history) fetch(device int) {
 	m := &h.machines[device]
 	h.finish(m)
@@ -148,7 +147,7 @@ func (h *history) fetch(device int) {
 	}
 }
 
-// finish ends what has run its time.
+// finish ends a session whose time is over.
 func (h *history) finish(m *machine) {
 	if m.running != "" && !h.world.Before(m.until) {
 		h.answer(m, m.running, "done")
@@ -156,10 +155,10 @@ func (h *history) finish(m *machine) {
 	}
 }
 
-func (h *history) act(m *machine, n noteThere) {
+func (h *history) act(m *machine, n pendingNote) {
 	known := slices.Contains(m.seen, n.credit)
 	switch {
-	case !h.confirming: // it knows only the first three keys
+	case !h.confirming: // it reads only the first three keys
 		if n.status == payment.NoteCompleted {
 			h.starts(m, n)
 		}
@@ -183,7 +182,7 @@ func (h *history) act(m *machine, n noteThere) {
 	m.seen = append(m.seen, n.credit)
 }
 
-func (h *history) starts(m *machine, n noteThere) {
+func (h *history) starts(m *machine, n pendingNote) {
 	h.tell("machine", "starts for %s", n.credit)
 	m.starts = append(m.starts, start{credit: n.credit, at: h.world})
 	if n.duration > 0 && h.confirming {
@@ -192,7 +191,7 @@ func (h *history) starts(m *machine, n noteThere) {
 	h.answer(m, n.credit, "started")
 }
 
-// answer leaves the machine, when it is one that confirms.
+// answer sends a confirmation, if the machine confirms.
 func (h *history) answer(m *machine, credit, state string) {
 	if h.confirming {
 		h.tell("machine", "answers %s for %s", state, credit)
@@ -200,7 +199,7 @@ func (h *history) answer(m *machine, credit, state string) {
 	}
 }
 
-// arrive has an answer reach Notehub, or get lost.
+// arrive delivers an answer to Notehub, or loses it.
 func (h *history) arrive(device int, lost bool) {
 	m := &h.machines[device]
 	if len(m.outbox) == 0 {
@@ -224,7 +223,7 @@ func (h *history) arrive(device int, lost bool) {
 	}
 }
 
-// confirm takes an answer in as the bridge does.
+// confirm applies an answer as the bridge does.
 func (h *history) confirm(c payment.Confirmation) {
 	if slices.Contains(h.heard, c.EventID) {
 		return
@@ -242,8 +241,7 @@ func (h *history) confirm(c payment.Confirmation) {
 	h.save(p, after)
 }
 
-// listen reads the answers, and gives up on machines that should have been heard of when the
-// reading began.
+// listen reads the answers, and times out machines whose deadline was before the reading began.
 func (h *history) listen() {
 	asOf := h.now()
 	for ; h.cursor < len(h.answers); h.cursor++ {

@@ -9,9 +9,9 @@ import (
 	"notepay/internal/payment"
 )
 
-// bookmark is a copy of the ledger in a history.
-type bookmark struct {
-	stamped bool // it was made by `notepay backup`
+// ledgerCopy is a copy of the ledger in a history.
+type ledgerCopy struct {
+	stamped bool // made by `notepay backup`
 	born    time.Time
 	list    []payment.Payment
 	lookups map[*purchase]time.Time
@@ -24,7 +24,7 @@ type bookmark struct {
 	moved   map[*purchase]int // refunds and cancellations at Stripe
 }
 
-// moves counts what was done with a purchase's money.
+// moves counts the changes of a purchase's money at Stripe.
 func (p *purchase) moves() int {
 	if p.status == "canceled" {
 		return len(p.refunds) + 1
@@ -32,9 +32,9 @@ func (p *purchase) moves() int {
 	return len(p.refunds)
 }
 
-// copyLedger copies the ledger, by `notepay backup` or in another way.
+// copyLedger copies the ledger, with or without `notepay backup`.
 func (h *history) copyLedger() {
-	b := &bookmark{
+	b := &ledgerCopy{
 		stamped: h.dice(2) == 0,
 		born:    h.born,
 		list:    slices.Clone(h.store.list),
@@ -56,8 +56,8 @@ func (h *history) copyLedger() {
 	h.tell("person", "copies the ledger; a backup: %v", b.stamped)
 }
 
-// restore puts the copy in the ledger's place. What was done since is forgotten, and a backup knows
-// that. It takes so long that Notehub has applied and listed what it was asked for.
+// restore replaces the ledger by the copy. A copy made by `notepay backup` knows that it is one.
+// Meanwhile Notehub applies and lists all earlier requests.
 func (h *history) restore() {
 	b := h.copy
 	if b == nil {
@@ -73,7 +73,7 @@ func (h *history) restore() {
 	}
 	for _, x := range h.purchases {
 		x.told, x.rewound = b.told[x], true
-		x.byOthers = x.byOthers || x.moves() > b.moved[x] // by nobody whom this ledger knows
+		x.byOthers = x.byOthers || x.moves() > b.moved[x] // unknown to this ledger
 	}
 	if !b.stamped {
 		h.forget()
@@ -84,26 +84,26 @@ func (h *history) restore() {
 		h.born = h.now().Truncate(time.Second)
 		for _, p := range h.store.list {
 			if p.Step != payment.NoStep {
-				h.save(p, judgedOnRestore(p, h.now()))
+				h.save(p, quarantined(p, h.now()))
 			}
 		}
 	}
 }
 
-// forget notes of which purchases a plain copy cannot tell that they were handled: their event was
-// never accepted, or the copy itself is about to send or to look them up.
+// forget finds the purchases of which a plain copy cannot know that they were handled. Their event
+// was never accepted, or the copy is about to send them or to look them up.
 func (h *history) forget() {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		_, asked := h.lookups[x]
-		accepted := slices.ContainsFunc(h.events, func(e *happening) bool {
+		accepted := slices.ContainsFunc(h.events, func(e *simEvent) bool {
 			return e.of == x && e.acked && e.kind == "checkout.session.completed"
 		})
 		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Delivery == payment.Queued
 	}
 }
 
-// earlier is the bridge's.
+// earlier is Bridge.earlierState.
 func (h *history) earlier(at time.Time) bool { return at.Before(h.started) }
 
 // unknown reports whether an earlier state of the ledger may have handled a purchase that this one
@@ -113,8 +113,8 @@ func (h *history) unknown(x *purchase) bool {
 	return err != nil && h.earlier(x.paidAt) && !x.paidAt.Before(h.born)
 }
 
-// paid takes in the event of a session as follow does.
-func (h *history) paid(e *happening, listed bool) {
+// paid applies a session's event as Bridge.applyEvent does.
+func (h *history) paid(e *simEvent, listed bool) {
 	x, handled := e.of, ""
 	if listed && e.acked && h.earlier(x.paidAt) {
 		handled = handledByWebhook
@@ -133,15 +133,15 @@ func (h *history) paid(e *happening, listed bool) {
 	h.ask(x, payment.Payment{})
 }
 
-// handledSince is the bridge's.
-func (h *history) handledSince(e *happening) {
+// handledSince is Bridge.handledSince.
+func (h *history) handledSince(e *simEvent) {
 	if e.acked && h.earlier(e.of.paidAt) && h.handled[e.of] == ledger.HandledUnsure {
 		h.handled[e.of] = handledByWebhook
 	}
 }
 
-// lookedUp is what Stripe says of a session, and the evidence at Notehub that it was handled. It is
-// not ready while Stripe's list, which may tell that, was not read.
+// lookedUp returns a session as read from Stripe, with the evidence at Notehub that it was handled.
+// It is not ready before Stripe's list was read, which may hold evidence.
 func (h *history) lookedUp(x *purchase) (s payment.CheckoutSession, ready bool) {
 	s = h.facts(x)
 	if !h.unknown(x) {
@@ -161,7 +161,7 @@ func (h *history) lookedUp(x *purchase) (s payment.CheckoutSession, ready bool) 
 	return s, true
 }
 
-// evidence is the bridge's.
+// evidence is Bridge.evidence.
 func (h *history) evidence(x *purchase, s payment.CheckoutSession) string {
 	answered := func(c payment.Confirmation) bool {
 		return c.CreditID == x.credit && slices.Contains(h.heard, c.EventID)

@@ -10,9 +10,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// store is the part of the ledger that the life of a payment needs, each method a transaction at
-// the given time. A shelf has it in memory, books on disk; TestAShelfIsLikeTheLedger holds the one
-// against the other.
+// store is the part of the ledger that payments need. Each method is a transaction at the given
+// time. A shelf is in memory, and books are on disk. TestShelfConformsToTheLedger compares them.
 type store interface {
 	insert(now time.Time, p payment.Payment) (inserted bool, err error)
 	save(now time.Time, p payment.Payment) error
@@ -23,33 +22,37 @@ type store interface {
 	dueForStripe(now time.Time, again bool) ([]payment.Payment, error)
 	dueWaits(now time.Time) ([]payment.Payment, error)
 	silent(asOf time.Time) ([]payment.Payment, error)
-	// restart is what the ledger does when the next process opens it.
+	// restart does what the ledger does when the next process opens it.
 	restart() error
 }
 
-// shelf keeps payments in memory, as strictly as the schema does.
+// shelf keeps payments in memory, with the constraints of the schema.
 type shelf struct {
 	list []payment.Payment
-	dead []bool // claimed by a process that is gone
+	dead []bool // claimed by an earlier process
 }
 
 var errNonsense = errors.New("the schema refuses this payment")
 
-// stored is a payment as it is read again: in whole milliseconds and seconds.
+// stored returns a payment as it is read again, in whole milliseconds and seconds.
 func stored(p payment.Payment) payment.Payment {
-	for _, t := range []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt, &p.BackoffUntil, &p.RefundAt, &p.FundsBackoffUntil} {
+	for _, t := range []*time.Time{
+		&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt,
+		&p.BackoffUntil, &p.RefundAt, &p.FundsBackoffUntil,
+	} {
 		*t = t.Truncate(time.Millisecond)
 	}
 	p.Duration, p.DelayedStart = p.Duration.Truncate(time.Second), p.DelayedStart.Truncate(time.Second)
 	return p
 }
 
-// sensible is the schema's opinion of a payment.
+// sensible checks the schema's constraints.
 func sensible(p payment.Payment) bool {
 	within := func(n int64) bool { return n >= 0 && n <= p.Amount }
 	sent := p.Delivery != payment.Queued && p.Delivery != payment.Failed
 	refunds := p.Funds == payment.Refunding || p.Funds == payment.RefundFailed
-	return within(p.RefundedAmount) && within(p.RefundAmount) && within(p.RefundTarget) && p.Duration >= 0 && p.DelayedStart >= 0 &&
+	return within(p.RefundedAmount) && within(p.RefundAmount) && within(p.RefundTarget) &&
+		p.Duration >= 0 && p.DelayedStart >= 0 &&
 		(p.Step == payment.NoStep) == p.DueAt.IsZero() &&
 		(!p.InFlight || p.Step != payment.NoStep) &&
 		(!p.OutcomeUnknown || p.MaybeAccepted) &&
@@ -132,17 +135,15 @@ func (s *shelf) occupant(device string) (payment.Payment, error) {
 	return s.one(func(p *payment.Payment) bool { return p.DeviceUID == device && p.HoldsDevice })
 }
 
-// due lists what is due and satisfies a condition, the longest due first.
+// due lists the due payments that satisfy a condition, oldest first.
 func (s *shelf) due(now time.Time, is func(*payment.Payment) bool) (list []payment.Payment, _ error) {
 	for i := range s.list {
 		if p := &s.list[i]; p.Step != payment.NoStep && !p.DueAt.After(now) && is(p) {
 			list = append(list, *p)
 		}
 	}
-	slices.SortFunc(
-		list,
-		func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) },
-	)
+	slices.SortFunc(list,
+		func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) })
 	return list, nil
 }
 
@@ -160,7 +161,7 @@ func (s *shelf) dueForNotehub(now time.Time, again bool) ([]payment.Payment, err
 	})
 }
 
-// called: a worker of this process has a call to the device under way.
+// called reports whether a worker of this process has a call to the device in flight.
 func (s *shelf) called(device string, now time.Time) bool {
 	for i := range s.list {
 		if p := &s.list[i]; p.DeviceUID == device && p.InFlight && !s.dead[i] && p.DueAt.After(now) &&
@@ -181,7 +182,8 @@ func (s *shelf) dueWaits(now time.Time) ([]payment.Payment, error) {
 
 func (s *shelf) silent(asOf time.Time) (list []payment.Payment, _ error) {
 	for _, p := range s.list {
-		if (p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown) &&
+		doubtful := p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown
+		if (p.Delivery == payment.Fetched || doubtful) &&
 			!p.ConfirmBy.IsZero() &&
 			!p.ConfirmBy.After(asOf) &&
 			!p.InFlight {

@@ -10,8 +10,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// purchase is one paid session of the simulated Stripe, with its intent, charge, refunds and
-// dispute.
+// purchase is a session of the simulated Stripe, with its intent, charge, refunds and disputes.
 type purchase struct {
 	session, intent string
 	device          int
@@ -20,46 +19,46 @@ type purchase struct {
 	duration        time.Duration
 	status          string // of the intent
 	received        int64
-	refunded        int64 // what was given back and has not failed
+	refunded        int64 // refunds that have not failed
 	refunds         []payment.RefundRecord
-	kept            map[string]keptAnswer
+	kept            map[string]storedReply
 	disputes        []payment.DisputeRecord
-	told            []payment.Dispute // what the ledger keeps of them
+	told            []payment.Dispute // the disputes as the ledger has them
 
-	// What the checks ask for.
+	// For the checks at the end.
 	credit       string
 	releasedByUs bool
-	byOthers     bool  // money was given back, or is asked for, by somebody else
-	byPerson     bool  // a person decided about the money as a whole, or ended it
-	granted      int64 // what a person gave back in parts
-	seen         bool  // a person has ended it, and with it what waited for a person
-	missed       bool  // a plain copy could not tell that it was handled
-	rewound      bool  // the ledger may not know all that it ordered
+	byOthers     bool  // others refunded it or dispute it
+	byPerson     bool  // the operator refunded all, or canceled it
+	granted      int64 // refunded in parts by the operator
+	seen         bool  // the operator canceled it, and dismissed the review
+	missed       bool  // a plain copy could not know that it was handled
+	rewound      bool  // the ledger may not know all its orders
 }
 
-// keptAnswer is what Stripe answers again for a day under the same idempotency key.
-type keptAnswer struct {
+// storedReply is the reply that Stripe repeats for a day under the same idempotency key.
+type storedReply struct {
 	at      time.Time
 	outcome payment.Outcome
 	amount  int64
 }
 
-// happening is an event of the simulated Stripe.
-type happening struct {
+// simEvent is an event of the simulated Stripe.
+type simEvent struct {
 	kind    string
 	of      *purchase
 	refund  payment.RefundRecord
 	back    int64
 	dispute payment.Dispute
-	stored  bool // it was taken in
-	acked   bool // Stripe was told so
+	stored  bool // the bridge has recorded it
+	acked   bool // and Stripe got the reply
 }
 
-func (h *history) emit(e happening) { h.events = append(h.events, &e) }
+func (h *history) emit(e simEvent) { h.events = append(h.events, &e) }
 
-// pay has a customer pay.
+// pay makes a customer pay.
 func (h *history) pay() {
-	if len(h.purchases) == mostPurchases {
+	if len(h.purchases) == maxPurchases {
 		return
 	}
 	n := len(h.purchases) + 1
@@ -70,7 +69,7 @@ func (h *history) pay() {
 		paidAt:  h.world.Truncate(time.Second),
 		amount:  300,
 		status:  "succeeded",
-		kept:    map[string]keptAnswer{},
+		kept:    map[string]storedReply{},
 	}
 	p.credit = payment.CreditID(p.session)
 	if h.dice(3) == 1 {
@@ -86,21 +85,21 @@ func (h *history) pay() {
 	}
 	h.purchases = append(h.purchases, p)
 	h.tell("customer", "pays %s for machine %d (%v)", p.session, p.device, p.duration)
-	h.emit(happening{kind: "checkout.session.completed", of: p})
+	h.emit(simEvent{kind: "checkout.session.completed", of: p})
 	if !h.manual {
-		h.emit(happening{kind: "payment_intent.succeeded", of: p})
+		h.emit(simEvent{kind: "payment_intent.succeeded", of: p})
 	}
 }
 
 func (h *history) anyPurchase() *purchase { return h.purchases[h.dice(len(h.purchases))] }
 
-// dashboard has somebody else move the money: the operator in the Dashboard, the customer's bank,
-// or time.
+// dashboard lets others change the money: the operator in the Dashboard, the customer's bank, or
+// time.
 func (h *history) dashboard() {
 	p := h.anyPurchase()
 	last := len(p.refunds) - 1
 	switch h.dice(7) {
-	case 0: // part or all of it
+	case 0: // a partial or full refund
 		amount := h.parts(p.received - p.refunded)
 		if amount = min(amount, p.left()); amount == 0 || p.takenBack() {
 			return
@@ -115,7 +114,7 @@ func (h *history) dashboard() {
 		p.byOthers = true
 		h.tell("dashboard", "cancels the hold of %s", p.session)
 		p.status = "canceled"
-		h.emit(happening{kind: "payment_intent.canceled", of: p})
+		h.emit(simEvent{kind: "payment_intent.canceled", of: p})
 	case 2:
 		if p.status != "requires_capture" {
 			return
@@ -149,7 +148,7 @@ func (h *history) dashboard() {
 		}
 		d.Amount = min(d.Amount, left)
 		if d.Status == "lost" && d.Amount == 0 {
-			d.Status = "won" // all of it was given back meanwhile
+			d.Status = "won" // all of it was refunded meanwhile
 		}
 		kind := "closed"
 		if d.Status == "needs_response" {
@@ -167,7 +166,7 @@ func (h *history) dashboard() {
 	}
 }
 
-// disputed tells of a dispute. One that is prevented was settled by giving the money back.
+// disputed emits the event of a dispute. A prevented dispute was settled by a refund.
 func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 	h.tell("bank", "dispute %s of %d of %s: %s, %s", d.ID, d.Amount, p.session, kind, d.Status)
 	if d.Status == "prevented" && p.left() > 0 && !p.takenBack() {
@@ -175,15 +174,15 @@ func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 		h.refundMade(p, payment.RefundRecord{Intent: p.intent, Amount: d.Amount, Status: "succeeded"})
 	}
 	p.byOthers = p.byOthers || d.Status == "needs_response"
-	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
+	h.emit(simEvent{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
 }
 
-// takenBack: the bank has the money of a dispute that is open.
+// takenBack reports whether the bank holds the money of an open dispute.
 func (p *purchase) takenBack() bool {
 	return slices.ContainsFunc(p.disputes, func(d payment.DisputeRecord) bool { return d.Status == "needs_response" })
 }
 
-// lost is what the bank keeps.
+// lost returns the amount of the lost disputes.
 func (p *purchase) lost() (sum int64) {
 	for _, d := range p.disputes {
 		if d.Status == "lost" {
@@ -193,7 +192,7 @@ func (p *purchase) lost() (sum int64) {
 	return sum
 }
 
-// left is what can be refunded still.
+// left returns the amount that can still be refunded.
 func (p *purchase) left() int64 { return p.received - p.refunded - p.lost() }
 
 func (h *history) settleRefund(p *purchase, n int, status string) {
@@ -205,24 +204,24 @@ func (h *history) settleRefund(p *purchase, n int, status string) {
 		p.refunded -= r.Amount
 		kind = "refund.failed"
 	}
-	h.emit(happening{kind: kind, of: p, refund: *r})
+	h.emit(simEvent{kind: kind, of: p, refund: *r})
 }
 
 func (h *history) captured(p *purchase) {
 	p.status, p.received = "succeeded", p.amount
-	h.emit(happening{kind: "payment_intent.succeeded", of: p})
+	h.emit(simEvent{kind: "payment_intent.succeeded", of: p})
 }
 
 func (h *history) refundMade(p *purchase, r payment.RefundRecord) payment.RefundRecord {
 	r.ID = fmt.Sprintf("re_%d", len(p.refunds)+1)
 	p.refunds = append(p.refunds, r)
-	h.emit(happening{kind: "refund.created", of: p, refund: r})
+	h.emit(simEvent{kind: "refund.created", of: p, refund: r})
 	if r.Status == "failed" {
-		h.emit(happening{kind: "refund.failed", of: p, refund: r})
+		h.emit(simEvent{kind: "refund.failed", of: p, refund: r})
 		return r
 	}
 	p.refunded += r.Amount
-	h.emit(happening{kind: "charge.refunded", of: p, back: p.refunded})
+	h.emit(simEvent{kind: "charge.refunded", of: p, back: p.refunded})
 	return r
 }
 
@@ -234,8 +233,7 @@ func refusal(reason error) payment.Outcome {
 	}
 }
 
-// stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller
-// sees.
+// stripeCall makes a claimed payment's call to Stripe. It returns what the caller sees.
 func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 	x := h.purchaseOf(p)
 	trouble := 0
@@ -247,7 +245,7 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 		return payment.Outcome{Result: upstream.RateLimited, Status: 429, RetryAfter: 30 * time.Second}
 	case 8:
 		return payment.Outcome{Result: upstream.Misconfigured, Status: 401}
-	case 9: // it never came there
+	case 9: // never received
 		return payment.Outcome{Result: upstream.Unknown}
 	}
 	if p.Step == payment.StepRefund && p.ReconcileRefund {
@@ -265,12 +263,8 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 			if x.rewound {
 				return refusal(nil)
 			}
-			h.fail(
-				"refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key",
-				key,
-				kept.amount,
-				p.RefundAmount,
-			)
+			h.fail("refund %s of %d is ordered again with %d: Stripe refuses another amount under the same key", key,
+				kept.amount, p.RefundAmount)
 		}
 		if trouble == 6 {
 			return payment.Outcome{Result: upstream.Unknown}
@@ -278,20 +272,20 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 		return kept.outcome
 	}
 	o := payment.Outcome{Result: upstream.Unknown, Status: 500}
-	if trouble != 4 { // else a 500, and nothing was done
+	if trouble != 4 { // else a 500 without effect
 		o = h.move(x, p)
 		if trouble == 5 {
-			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // done, and a 500 nevertheless
+			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // a 500 with effect
 		}
 	}
-	x.kept[key] = keptAnswer{h.world, o, p.RefundAmount}
+	x.kept[key] = storedReply{h.world, o, p.RefundAmount}
 	if trouble == 6 {
-		return payment.Outcome{Result: upstream.Unknown} // the answer was lost
+		return payment.Outcome{Result: upstream.Unknown} // the reply was lost
 	}
 	return o
 }
 
-// move does what a call asks for, or refuses it.
+// move applies a call, or rejects it.
 func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	switch p.Step {
 	case payment.StepCapture:
@@ -311,7 +305,7 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 			return refusal(payment.ErrAlreadyCanceled)
 		}
 		x.status, x.releasedByUs = "canceled", true
-		h.emit(happening{kind: "payment_intent.canceled", of: x})
+		h.emit(simEvent{kind: "payment_intent.canceled", of: x})
 		return payment.Outcome{Status: 200}
 	}
 	left := x.left()
@@ -344,17 +338,17 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	}
 }
 
-// receive takes in an event that is delivered. Stripe may not hear that it was.
-func (h *history) receive(e *happening) {
+// receive delivers an event. The reply to Stripe may be lost.
+func (h *history) receive(e *simEvent) {
 	if e.kind == "checkout.session.completed" && h.unknown(e.of) && !h.bridge.listed.Load() {
-		return // not accepted before Stripe's list was read
+		return // rejected before Stripe's list was read
 	}
 	h.take(e, false)
 	e.acked = e.acked || h.dice(8) != 7
 }
 
-// take takes an event in as Receive and follow do.
-func (h *history) take(e *happening, listed bool) {
+// take applies an event as Receive and applyEvent do.
+func (h *history) take(e *simEvent, listed bool) {
 	repeat := ""
 	if e.stored {
 		repeat = ", again"
@@ -408,7 +402,7 @@ func (h *history) take(e *happening, listed bool) {
 	h.save(before, p)
 }
 
-// facts is a session as Stripe tells it when asked.
+// facts returns a session as read from Stripe.
 func (h *history) facts(x *purchase) payment.CheckoutSession {
 	return payment.CheckoutSession{
 		PaymentStatus: "paid",
@@ -419,7 +413,7 @@ func (h *history) facts(x *purchase) payment.CheckoutSession {
 	}
 }
 
-// ask has Stripe be asked for a session, after a call for its payment that is under way.
+// ask schedules a look-up of a session, after the call in flight for its payment.
 func (h *history) ask(x *purchase, p payment.Payment) {
 	due := h.now()
 	if p.InFlight {
@@ -430,7 +424,7 @@ func (h *history) ask(x *purchase, p payment.Payment) {
 	}
 }
 
-// lookUp asks Stripe for a session whose events could not be followed.
+// lookUp reads the session of a purchase that has a due look-up.
 func (h *history) lookUp(x *purchase) {
 	if due, ok := h.lookups[x]; ok && !h.now().Before(due) {
 		s, ready := h.lookedUp(x)
@@ -444,8 +438,8 @@ func (h *history) lookUp(x *purchase) {
 	}
 }
 
-// claimsRead is the bridge's.
-func (h *history) claimsRead(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
+// readDisputes is the bridge's readDisputes.
+func (h *history) readDisputes(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
 	if s.IntentStatus == "" {
 		return payment.DisputeTotals{}
 	}
@@ -455,11 +449,11 @@ func (h *history) claimsRead(x *purchase, p payment.Payment, s payment.CheckoutS
 	return payment.TotalDisputes(p, x.told)
 }
 
-// record makes a payment of a session, or takes in where its money is.
+// record inserts the payment of a session, or applies the state of its money.
 func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
-		h.save(p, payment.ApplySession(p, s, h.claimsRead(x, p, s), now))
+		h.save(p, payment.ApplySession(p, s, h.readDisputes(x, p, s), now))
 		return
 	}
 	p := payment.Payment{
@@ -486,17 +480,17 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	if h.evidence(x, s) != "" || p.PaidAt.Before(h.born) {
 		p = payment.Adopt(p)
 	} else {
-		p = h.oneAtATime(p)
+		p = h.reserveDevice(p)
 	}
-	p = payment.Next(payment.ApplySession(p, s, h.claimsRead(x, p, s), now), now)
+	p = payment.Next(payment.ApplySession(p, s, h.readDisputes(x, p, s), now), now)
 	if _, err := h.store.insert(now, p); err != nil {
 		h.fail("insert %+v: %v", p, err)
 	}
 	h.changed(payment.Payment{}, p)
 }
 
-// oneAtATime is the bridge's.
-func (h *history) oneAtATime(p payment.Payment) payment.Payment {
+// reserveDevice is Bridge.reserveDevice.
+func (h *history) reserveDevice(p payment.Payment) payment.Payment {
 	if p.Duration == 0 || p.HoldsDevice {
 		return p
 	}

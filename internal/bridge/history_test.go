@@ -14,49 +14,49 @@ import (
 )
 
 const (
-	devices       = 2
-	mostPurchases = 3
-	mostActions   = 40
-	// usualHistories is how many are tried unless told otherwise.
-	usualHistories = 100_000
+	devices      = 2
+	maxPurchases = 3
+	maxActions   = 40
+	// defaultHistories is the number of histories, unless NOTEPAY_HISTORIES is set.
+	defaultHistories = 100_000
 )
 
-// history is one course of events around the bridge: customers, Stripe, Notehub, machines, crashes
-// and clocks are drawn, and the bridge's decisions follow from life.go, recall.go and money.go
-// alone. Its loops are imitated in a few lines each.
+// history is a random course of events around the bridge: customers, Stripe, Notehub, machines,
+// crashes and clocks. The decisions are those of internal/payment. The bridge's loops are imitated
+// in a few lines each.
 type history struct {
 	*rapid.T
-	world, born time.Time     // everybody's clock
-	skew        time.Duration // how much ours is ahead of it
+	world, born time.Time     // the clock of all others
+	skew        time.Duration // how far the bridge's clock is ahead
 	store       *shelf
-	bridge      *Bridge       // for its settings and what it read since the start
-	listsLate   time.Duration // a new note is listed as pending so long after it was posted
-	manual      bool          // money is held first
-	confirming  bool          // machines answer
-	calm        bool          // everything works, from here on
+	bridge      *Bridge       // used for its settings and what it has read since the start
+	listsLate   time.Duration // how late Notehub lists a new note
+	manual      bool          // payments are authorized first
+	confirming  bool          // machines confirm
+	calm        bool          // no more faults from now on
 
 	purchases []*purchase
-	events    []*happening
+	events    []*simEvent
 	lookups   map[*purchase]time.Time
 
-	pending  [devices][]noteThere
+	pending  [devices][]pendingNote
 	machines [devices]machine
 	effects  []effect
 	notes    int
-	answers  []payment.Confirmation // that reached Notehub
+	answers  []payment.Confirmation // received by Notehub
 	heard    []string
 	cursor   int
 
-	calls []*call // under way
+	calls []*call // in flight
 	story []line
 
-	copy    *bookmark            // of the ledger, nil for none
-	started time.Time            // of a process on a restored ledger, zero if it never was restored
-	handled map[*purchase]string // the evidence that is kept with look-ups
-	posts   map[string]int       // notes that this ledger posted, or may have posted, for each credit
+	copy    *ledgerCopy          // of the ledger, nil for none
+	started time.Time            // start of the process on a restored ledger; zero without a restore
+	handled map[*purchase]string // the evidence stored with look-ups
+	posts   map[string]int       // how many notes of each credit this ledger has posted, or may have
 }
 
-// call is one whose result was not written down yet.
+// call is a call whose result is not recorded yet.
 type call struct {
 	claimed payment.Payment
 	outcome payment.Outcome
@@ -75,17 +75,12 @@ func (h *history) tell(who, format string, args ...any) {
 	h.story = append(h.story, line{h.world, who, format, args})
 }
 
-// fail ends the test with the whole story.
+// fail fails the test with the whole story.
 func (h *history) fail(format string, args ...any) {
 	var b strings.Builder
 	fmt.Fprintf(&b, format, args...)
-	fmt.Fprintf(
-		&b,
-		"\nlifetime %v, confirmation within %v, money held first: %v\n",
-		h.bridge.c.Lifetime,
-		h.bridge.c.ConfirmWithin,
-		h.manual,
-	)
+	fmt.Fprintf(&b, "\nlifetime %v, confirmation within %v, money held first: %v\n", h.bridge.c.Lifetime,
+		h.bridge.c.ConfirmWithin, h.manual)
 	for _, l := range h.story {
 		fmt.Fprintf(&b, "%s  %-9s  %s\n", l.at.Format("02 15:04:05.000"), l.who, fmt.Sprintf(l.format, l.args...))
 	}
@@ -95,7 +90,7 @@ func (h *history) fail(format string, args ...any) {
 	h.Fatalf("%s", b.String())
 }
 
-// dice draws a number from 0 to n-1. What shrinks becomes 0, so 0 is the most ordinary thing.
+// dice draws a number from 0 to n-1. Shrinking leads to 0, so 0 is the most ordinary choice.
 func dice(t *rapid.T, n int) int {
 	if n <= 1 {
 		return 0
@@ -108,7 +103,7 @@ func pick[T any](t *rapid.T, of ...T) T { return of[dice(t, len(of))] }
 func (h *history) dice(n int) int              { return dice(h.T, n) }
 func (h *history) word(words ...string) string { return words[h.dice(len(words))] }
 
-// parts draws an amount: all of it, or a third of 300.
+// parts draws an amount: all of it, or 100.
 func (h *history) parts(left int64) int64 {
 	if left > 100 && h.dice(2) == 1 {
 		return 100
@@ -142,7 +137,7 @@ func newHistory(t *rapid.T) *history {
 	return h
 }
 
-// pass lets time pass; what was on its way at Notehub arrives.
+// pass lets time pass, and applies the effects that become due at Notehub.
 func (h *history) pass(d time.Duration) {
 	end := h.world.Add(d)
 	for {
@@ -164,23 +159,13 @@ func (h *history) pass(d time.Duration) {
 	h.world = end
 }
 
-// changed tells of a payment what is new.
+// changed adds what changed of a payment to the story.
 func (h *history) changed(before, p payment.Payment) {
 	if before.Delivery != p.Delivery || before.Funds != p.Funds || before.ReviewReason != p.ReviewReason ||
 		before.Step != p.Step ||
 		before.RefundedAmount != p.RefundedAmount {
-		h.tell(
-			"ledger",
-			"%s is %s (%s), %s %d, attention %q, next %q at %s",
-			p.ID,
-			p.Delivery,
-			p.Reason,
-			p.Funds,
-			p.RefundedAmount,
-			p.ReviewReason,
-			p.Step,
-			p.DueAt.Format("15:04:05"),
-		)
+		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Delivery, p.Reason, p.Funds,
+			p.RefundedAmount, p.ReviewReason, p.Step, p.DueAt.Format("15:04:05"))
 	}
 }
 
@@ -200,22 +185,20 @@ func (h *history) purchaseOf(p payment.Payment) *purchase {
 			return x
 		}
 	}
-	h.fail("payment %s of a session that nobody paid", p.ID)
+	h.fail("payment %s of an unpaid session", p.ID)
 	return nil
 }
 
-// work claims due payments of one vendor as the bridge does, and makes their calls.
-func (h *history) work(
-	due func(time.Time, bool) ([]payment.Payment, error),
-	call func(payment.Payment) payment.Outcome,
-) (worked bool) {
+// work claims one vendor's due payments as the bridge does, and makes their calls.
+func (h *history) work(due func(time.Time, bool) ([]payment.Payment, error),
+	call func(payment.Payment) payment.Outcome) (worked bool) {
 	for _, again := range []bool{false, true} {
 		list, err := due(h.now(), again)
 		if err != nil {
 			h.fail("%v", err)
 		}
 		for _, p := range list {
-			if forNotehub(p.Step) && h.store.called(p.DeviceUID, h.now()) { // by the claim just before
+			if forNotehub(p.Step) && h.store.called(p.DeviceUID, h.now()) { // claimed just before
 				h.save(p, payment.Next(p, h.now()))
 				continue
 			}
@@ -259,7 +242,7 @@ func (h *history) claim(p payment.Payment, make func(payment.Payment) payment.Ou
 	return true
 }
 
-// settle writes down what a call came to.
+// settle records the result of a call.
 func (h *history) settle(n int) {
 	c := h.calls[n]
 	h.calls = append(h.calls[:n:n], h.calls[n+1:]...)
@@ -278,7 +261,7 @@ func (h *history) settle(n int) {
 	h.save(before, payment.ApplyOutcome(before, c.outcome, h.now()))
 }
 
-// watch does what time alone decides.
+// watch applies deadlines.
 func (h *history) watch() {
 	due, err := h.store.dueWaits(h.now())
 	if err != nil {
@@ -289,7 +272,7 @@ func (h *history) watch() {
 	}
 }
 
-// reconcile reads all events, the newest first.
+// reconcile reads all events, newest first.
 func (h *history) reconcile() {
 	for i := len(h.events) - 1; i >= 0; i-- {
 		if e := h.events[i]; e.stored {
@@ -302,7 +285,7 @@ func (h *history) reconcile() {
 	h.bridge.eventsRead.Store(true)
 }
 
-// crash kills the bridge: nobody writes down what the calls under way come to.
+// crash kills the bridge. The results of the calls in flight are not recorded.
 func (h *history) crash() {
 	h.tell("bridge", "crashes, and starts again")
 	h.calls = nil
@@ -317,7 +300,7 @@ func (h *history) crash() {
 	}
 }
 
-// decide has a person decide something.
+// decide makes the operator decide something.
 func (h *history) decide() {
 	x := h.anyPurchase()
 	before, err := h.store.payment(x.credit)
@@ -330,7 +313,7 @@ func (h *history) decide() {
 		h.tell("person", "retries %s", p.ID)
 		x.missed = x.missed || p.Reason == payment.ReasonAdopted
 		if p, err = payment.Resend(p, h.bridge.c.Lifetime, now); err == nil {
-			if p = h.oneAtATime(p); p.Delivery == payment.Failed {
+			if p = h.reserveDevice(p); p.Delivery == payment.Failed {
 				err = payment.ErrState
 			}
 		}
@@ -352,13 +335,12 @@ func (h *history) decide() {
 	}
 }
 
-// happen does one thing of those that may happen.
+// happen does one of the things that may happen.
 func (h *history) happen() {
 	switch h.dice(19) {
 	case 0:
-		h.pass(
-			[...]time.Duration{time.Second, 16 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}[h.dice(8)],
-		)
+		h.pass(pick(h.T, time.Second, 16*time.Second, time.Minute, 2*time.Minute, 5*time.Minute, 11*time.Minute,
+			time.Hour, 25*time.Hour))
 	case 1, 2:
 		h.receive(h.events[h.dice(len(h.events))])
 	case 3, 4, 5:
@@ -425,7 +407,7 @@ func (h *history) quiet() {
 	h.fail("it is never quiet")
 }
 
-// calmly has everybody else do what they do when nothing is wrong.
+// calmly does what all others do without faults.
 func (h *history) calmly() {
 	for len(h.calls) > 0 {
 		h.settle(0)
@@ -450,7 +432,7 @@ func (h *history) calmly() {
 	h.listen()
 }
 
-// nextDue is when the bridge has something to do; zero for never.
+// nextDue returns when the bridge has work next, or the zero time.
 func (h *history) nextDue() (next time.Time) {
 	earlier := func(t time.Time) {
 		if next.IsZero() || t.Before(next) {
@@ -476,11 +458,11 @@ func (h *history) nextDue() (next time.Time) {
 	return next
 }
 
-// TestHistories: whatever happens, every payment comes to its end as the promise says.
-// NOTEPAY_HISTORIES sets how many are tried.
+// TestHistories checks that every payment of a random history ends as promised. NOTEPAY_HISTORIES
+// sets the number of histories.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	wanted := usualHistories
+	wanted := defaultHistories
 	if underRace {
 		wanted /= 10
 	}
@@ -503,10 +485,10 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// run is one history from its first payment to its end.
+// run runs a history from its first payment to its end.
 func (h *history) run() {
 	h.pay()
-	for range h.dice(mostActions + 1) {
+	for range h.dice(maxActions + 1) {
 		h.happen()
 	}
 	h.quiet()

@@ -12,49 +12,50 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Whether what is sold now can be delivered. Three things stop all sales: credits that nobody had
-// time to send are late, Notehub refuses us, or it takes no notes. That it takes none is learned
-// from its own answers: a credit could not be sent for half its lifetime, and no note of any
-// machine was accepted meanwhile. Then Notehub is asked by a note that it cannot deliver, until it
-// answers that. One machine whose notes alone are not accepted stops its own sales and no others.
+// Three conditions stop all sales: queued credits wait too long, Notehub rejects our credentials,
+// or Notehub accepts no notes. The last is suspected when a credit could not be sent for half its
+// lifetime and Notehub accepted no note of any device meanwhile. Then notepay probes Notehub with a
+// note that cannot be delivered, until Notehub handles it. A single device whose notes alone are
+// not accepted stops only its own sales.
 
 const (
-	// measuring is the interval between two looks at the queue.
-	measuring = time.Second
-	// probeInterval is the interval between probes while Notehub takes no notes, and probeAgain
-	// while it does and the notes of a machine are still not accepted.
-	probeInterval = 30 * time.Second
-	probeAgain    = 2 * time.Minute
-	// lateHolds is how long a machine does not sell after its last failed note. Then a customer may
+	// measureInterval is the interval between two measurements of the queue.
+	measureInterval = time.Second
+	// probeInterval is the interval between probes while Notehub accepts no notes.
+	// idleProbeInterval is the interval while it does, but the notes of a device are still not
+	// accepted.
+	probeInterval     = 30 * time.Second
+	idleProbeInterval = 2 * time.Minute
+	// lateHold is how long a device does not sell after its last failed note. Then a customer may
 	// try.
-	lateHolds = 15 * time.Minute
-	// probeDevice is a device that no project has. Notehub refuses a note for it, which shows that
-	// it handles notes.
+	lateHold = 15 * time.Minute
+	// probeDevice is a device that no project has. If Notehub rejects a note for it, Notehub
+	// handles notes.
 	probeDevice = "dev:notepay-probe"
-	// maxTried is how many credits are read at a start that were tried in vain.
+	// maxTried limits the failed credits that are read at the start.
 	maxTried = 1000
 )
 
-var errTried = errors.New("it was tried before the start")
+var errSendFailed = errors.New("it was tried before the start")
 
-// lateness remembers how Notehub took notes. It is in memory alone: at a start the credits that
-// were tried in vain fill it.
+// lateness remembers how Notehub accepted notes. It is kept in memory only. At the start, it is
+// filled from the credits that could not be sent.
 type lateness struct {
 	mu       sync.Mutex
-	accepted time.Time // when Notehub last took a note, refused one, or answered a probe
+	accepted time.Time // when Notehub last accepted or rejected a note, or handled a probe
 	probed   time.Time
-	down     bool // it did not answer the last probe
+	down     bool // the last probe failed
 	failing  map[string]failing
 }
 
 // failing is a device whose notes are not accepted.
 type failing struct {
-	late time.Time // when its oldest credit has used half its lifetime
+	late time.Time // when its oldest credit will have used half its lifetime
 	last time.Time // when a call for it failed last
 }
 
-// took notes what became of a call for a credit that is not delivered yet. now is the host's time,
-// which waits are measured by, and ledgerNow the time by which credits live.
+// took records the outcome of a call for a queued credit. now is the host's time, which measures
+// waits, and ledgerNow is the time by which credits expire.
 func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, ledgerNow time.Time) {
 	posted := o.Action == payment.StepPostNote
 	if p.Delivery != payment.Queued || !posted && o.Action != payment.StepCheckPending {
@@ -70,7 +71,7 @@ func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, le
 		}
 	default:
 		if p.ExpiresAt.IsZero() {
-			return // the credit lives for as long as it takes
+			return // such a credit cannot be late
 		}
 		f, known := l.failing[p.DeviceUID]
 		half := p.CreatedAt.Add(p.ExpiresAt.Sub(p.CreatedAt) / 2)
@@ -85,14 +86,14 @@ func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, le
 	}
 }
 
-// isDown reports whether Notehub takes no notes.
+// isDown reports whether Notehub accepts no notes.
 func (l *lateness) isDown() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.down
 }
 
-// of reports whether a device's own notes are not accepted.
+// of reports whether only the device's own notes are not accepted.
 func (l *lateness) of(device string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,32 +102,31 @@ func (l *lateness) of(device string, now time.Time) bool {
 }
 
 func (f failing) isLate(now time.Time) bool {
-	return !now.Before(f.late) && now.Sub(f.last) < lateHolds
+	return !now.Before(f.late) && now.Sub(f.last) < lateHold
 }
 
-// wantsProbe reports whether Notehub is to be asked now whether it takes notes. It forgets devices
-// that nobody has tried for long.
+// wantsProbe reports whether to probe Notehub now. It forgets devices without recent calls.
 func (l *lateness) wantsProbe(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	late := false
 	for device, f := range l.failing {
 		late = late || f.isLate(now)
-		if now.Sub(f.last) >= lateHolds && now.Sub(f.late) >= lateHolds {
+		if now.Sub(f.last) >= lateHold && now.Sub(f.late) >= lateHold {
 			delete(l.failing, device)
 		}
 	}
 	switch {
 	case l.down:
 		return now.Sub(l.probed) >= probeInterval
-	case !late || now.Sub(l.accepted) < probeAgain:
+	case !late || now.Sub(l.accepted) < idleProbeInterval:
 		return false
 	}
 	return now.Sub(l.probed) >= probeInterval
 }
 
-// answered notes the result of a probe that began at a time, and reports whether it changed what is
-// known. Notehub may have taken a note since then: a probe that failed tells nothing new.
+// answered records the result of a probe that began at a time, and reports whether it changed
+// isDown. If Notehub has accepted a note since, a failed probe proves nothing.
 func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,8 +143,8 @@ func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool
 	return changed
 }
 
-// recovered notes that Notehub takes notes. What failed during an outage was not the devices'
-// doing. The caller holds the lock.
+// recovered records that Notehub accepts notes. The devices did not cause the failures of an
+// outage. The caller holds the lock.
 func (l *lateness) recovered(now time.Time) {
 	if l.down {
 		clear(l.failing)
@@ -152,22 +152,22 @@ func (l *lateness) recovered(now time.Time) {
 	l.accepted, l.down = now, false
 }
 
-// Late reports whether nothing may be sold: credits wait too long to be sent, Notehub takes no
-// notes, or it refuses us.
+// Late reports whether nothing may be sold: credits wait too long, Notehub accepts no notes, or
+// Notehub rejects our credentials.
 func (b *Bridge) Late() bool { return b.late.Load() }
 
-// LateFor reports whether a device may not be sold on because Notehub does not take the notes for
-// it alone.
+// LateFor reports whether a device may not be sold on because only its own notes are not accepted.
 func (b *Bridge) LateFor(device string) bool { return b.lateness.of(device, time.Now()) }
 
-// trackLateness keeps track of whether what is sold now can be delivered.
+// trackLateness measures every second whether sales can be delivered. It also repeats failed reads
+// of devices for the fleet.
 func (b *Bridge) trackLateness(ctx context.Context) {
 	tried, err := b.c.Ledger.QueuedWithFailures(ctx, maxTried)
 	if err != nil && ctx.Err() == nil {
 		b.c.Log.Error("queue not read", "err", err)
 	}
 	for _, p := range tried {
-		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errTried, time.Now(), b.now())
+		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errSendFailed, time.Now(), b.now())
 	}
 	raised := false
 	for {
@@ -192,14 +192,14 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 			b.c.Problems.Clear(problem.NotehubDown)
 		}
 		raised = why != ""
-		if upstream.Sleep(ctx, measuring) != nil {
+		if upstream.Sleep(ctx, measureInterval) != nil {
 			return
 		}
 	}
 }
 
-// notehubProblem returns why nothing that is sold now could be delivered, for the operator; "" if
-// Notehub works.
+// notehubProblem returns why nothing could be delivered now, for the operator, or "" if Notehub
+// works.
 func (b *Bridge) notehubProblem() string {
 	switch {
 	case b.c.NotehubLimiter.Refuses():
@@ -212,9 +212,9 @@ func (b *Bridge) notehubProblem() string {
 	return ""
 }
 
-// probe asks Notehub whether it takes notes, while there is reason to doubt it.
+// probe probes Notehub while lateness wants it.
 func (b *Bridge) probe(ctx, calls context.Context) {
-	for upstream.Sleep(ctx, measuring) == nil {
+	for upstream.Sleep(ctx, measureInterval) == nil {
 		if !b.lateness.wantsProbe(time.Now()) || !b.c.NotehubLimiter.Take() {
 			continue
 		}
@@ -232,9 +232,9 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 	}
 }
 
-// probeAnswer says what the answer to a probe shows. Which status Notehub has for a device that
-// does not exist is not known (docs/vendors.md, U5), so each that is about the request shows that
-// it handled the note. Being asked to wait shows nothing.
+// probeAnswer returns what a probe's outcome shows. Notehub's status for an unknown device is
+// undocumented (docs/vendors.md, U5). So each status about the request counts as a note that was
+// handled. A rate limit shows nothing.
 func probeAnswer(err error) (takesNotes, known bool) {
 	switch upstream.OutcomeOf(err) {
 	case upstream.OK, upstream.Rejected:

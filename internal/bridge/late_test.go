@@ -8,14 +8,14 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestAProbeThatANoteOvertookStopsNoSales(t *testing.T) {
+func TestProbeOvertakenByANote(t *testing.T) {
 	t.Parallel()
 	var l lateness
 	at := func(seconds int) time.Time { return midday.Add(time.Duration(seconds) * time.Second) }
 	p := unsent()
 	post := payment.Outcome{Action: payment.StepPostNote}
 	l.took(p, post, errors.New("no answer"), at(0), at(0))
-	l.took(p, post, nil, at(310), at(310)) // while a probe is under way that began at 300
+	l.took(p, post, nil, at(310), at(310)) // during a probe that began at 300
 	if l.answered(false, at(300), at(315)) || l.isDown() {
 		t.Error("a probe that failed after Notehub took a note stops sales")
 	}

@@ -13,7 +13,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// runLookups asks Stripe for the sessions that have to be looked at before it is known whether they
+// runLookups reads the sessions from Stripe that have to be read before notepay knows whether they
 // are payments.
 func (b *Bridge) runLookups(ctx, calls context.Context) {
 	const atOnce = 4
@@ -50,13 +50,11 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 	defer cancel()
 	known, err := ledger.Found(errorOf(b.c.Ledger.Payment(ctx, l.ID)))
 	if err == nil && !known && b.earlierState(l.PaidAt) && !b.listed.Load() {
-		// Stripe's list, which is being read, may tell that it was handled.
-		settle, settled := settling(ctx)
-		defer settled()
-		err := b.c.Ledger.Update(
-			settle,
-			func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) },
-		)
+		// Stripe's list is being read, and may tell that the payment was handled.
+		recordCtx, done := recordContext(ctx)
+		defer done()
+		err := b.c.Ledger.Update(recordCtx,
+			func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
 		if err != nil {
 			b.c.Log.Warn("lookup not delayed", "session", l.ID, "err", err)
 		}
@@ -76,21 +74,22 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 			s.Handled, err = b.pendingNote(ctx, s)
 		}
 	}
-	settle, settled := settling(ctx)
-	defer settled()
+	recordCtx, done := recordContext(ctx)
+	defer done()
 	outcome := "no_session"
 	switch result := upstream.OutcomeOf(err); {
-	case known: // its own event came meanwhile
+	case known: // its event has arrived
 		outcome = Duplicate
-		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		err = b.c.Ledger.Update(recordCtx, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.OK:
-		outcome, err = b.recordNow(settle, s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
-	case result == upstream.Rejected && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
-		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		outcome, err = b.recordNow(recordCtx, s, func(tx *update) error { return tx.DropLookup(l) })
+	case result == upstream.Rejected && strings.HasPrefix(l.ID, "pi_"):
+		// There is an intent without a session. A session that Stripe has named exists.
+		err = b.c.Ledger.Update(recordCtx, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {
 		outcome = "again"
-		postponed := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error {
+		postponed := b.c.Ledger.Update(recordCtx, func(tx *ledger.Tx) error {
 			return tx.PostponeLookup(l, tx.Now.Add(upstream.Backoff(l.Failures+1, 0.5)))
 		})
 		err = errors.Join(err, postponed)

@@ -11,29 +11,29 @@ import (
 	"notepay/internal/problem"
 )
 
-// Records of Stripe's that cannot be read hold up none of the others. They are named in the log
-// once, counted, and shown as a problem while Stripe lists them. What tells of a payment is not
-// lost by that: Stripe is asked for the payment by its id.
+// A record of Stripe that cannot be read does not stop the others. Each is logged once, counted,
+// and shown as a problem while Stripe lists it. If it belongs to a payment, that payment is read
+// from Stripe by its id, so nothing is lost.
 
-// The sources of odd records, as the operator reads them.
+// The sources of unreadable records, as the operator reads them.
 const (
 	oddListed   = "Stripe's events"
 	oddSessions = "Stripe's sessions"
 	oddLost     = "Stripe's events that name no payment"
 )
 
-// maxOddLost is how many odd events are remembered that Stripe cannot be asked about.
+// maxOddLost limits the remembered events that name no payment.
 const maxOddLost = 20
 
-// oddEvents remembers odd events that Stripe cannot be asked about. The operator has to see them
-// until the next start.
+// oddEvents remembers unreadable events that name no payment. The operator sees them until the next
+// start.
 type oddEvents struct {
 	mu   sync.Mutex
 	lost []string
 }
 
-// receiveOdd stores an event that cannot be read, so that it is not read again, and has Stripe
-// asked for the payment that it is about. When it returns nil, both are on disk.
+// receiveOdd records an unreadable event, so that it is not read again, and a look-up of its
+// payment. When it returns nil, both are durable.
 func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if e.ID == "" {
 		b.c.Observe.Event(Unreadable)
@@ -72,7 +72,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 		})
 		return err
 	})
-	// If we stop here, the event comes again or is listed again: a repeat.
+	// If the process stops here, the event is delivered or listed again, and is a repeat.
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
@@ -80,19 +80,8 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if outcome == Duplicate {
 		return nil
 	}
-	b.c.Log.Warn(
-		"unreadable event skipped",
-		"event",
-		e.ID,
-		"type",
-		e.Type,
-		"object",
-		e.ObjectID,
-		"asked",
-		look.ID,
-		"err",
-		e.Odd,
-	)
+	b.c.Log.Warn("unreadable event skipped", "event", e.ID, "type", e.Type, "object", e.ObjectID, "asked", look.ID,
+		"err", e.Odd)
 	if look.ID != "" {
 		signal(b.lookupsDue)
 	} else if followed(e.Type) {
@@ -101,8 +90,8 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	return nil
 }
 
-// oddLookup returns what Stripe is asked for in the place of an event that cannot be read; without
-// an id if nothing is known to ask for.
+// oddLookup returns the look-up that replaces an unreadable event. Its id is "" if the event names
+// nothing to look up.
 func oddLookup(e Event) ledger.Lookup {
 	switch {
 	case e.Type == "checkout.session.completed" || e.Type == "checkout.session.async_payment_succeeded":
@@ -120,16 +109,16 @@ func oddLookup(e Event) ledger.Lookup {
 // followed reports whether events of a type change payments.
 func followed(eventType string) bool {
 	switch eventType {
-	case "checkout.session.completed", "checkout.session.async_payment_succeeded", "payment_intent.succeeded",
-		"payment_intent.amount_capturable_updated", "payment_intent.canceled", "charge.refunded", "charge.refund.updated",
-		"refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+	case "checkout.session.completed", "checkout.session.async_payment_succeeded",
+		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled",
+		"charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed",
+		"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		return true
 	}
 	return false
 }
 
-// unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe
-// could be asked for.
+// unidentified reports to the operator an unreadable event that names no payment.
 func (b *Bridge) unidentified(event string) {
 	b.odd.mu.Lock()
 	defer b.odd.mu.Unlock()
@@ -140,12 +129,12 @@ func (b *Bridge) unidentified(event string) {
 	b.c.Problems.Odd(oddLost, b.odd.lost...)
 }
 
-// stuckAfter is how many readings in a row have to fail before the operator is told.
-const stuckAfter = 3
+// maxFailedReadings is how many readings in a row may fail before the operator is told.
+const maxFailedReadings = 3
 
-// toldStuck raises or ends the problem that Stripe's events cannot be read.
-func (b *Bridge) toldStuck(failures int, err error) {
-	if failures < stuckAfter {
+// reportStuck raises or clears the problem that Stripe's events cannot be read.
+func (b *Bridge) reportStuck(failures int, err error) {
+	if failures < maxFailedReadings {
 		if err == nil {
 			b.c.Problems.Clear(problem.EventsStuck)
 		}

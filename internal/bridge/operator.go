@@ -12,15 +12,14 @@ import (
 	"notepay/internal/payment"
 )
 
-// Actor is who decided something, and why.
+// Actor is the operator or program that decided something, and its reason.
 type Actor struct{ Name, Reason string }
 
-// Also is what a caller does in the transaction of a decision. An error of either function undoes
-// the decision and is returned. Both may run more than once, see ledger.Update. A nil function does
-// nothing.
+// Also adds to the transaction of a decision. An error of either function rolls the decision back
+// and is returned. Both may run more than once, see ledger.Update. Each may be nil.
 type Also struct {
 	Before func(*ledger.Tx) error
-	After  func(*ledger.Tx, payment.Payment) error // with the payment as the decision leaves it
+	After  func(*ledger.Tx, payment.Payment) error // gets the payment after the decision
 }
 
 func runBefore(tx *ledger.Tx, also []Also) error {
@@ -47,47 +46,42 @@ func runAfter(tx *ledger.Tx, p payment.Payment, also []Also) error {
 	return nil
 }
 
-// Resend sends a credit anew, see the function of this name. It returns ErrState where that is not
-// allowed, and ledger.ErrNotFound.
+// Resend sends a credit again, see payment.Resend. It returns ErrState if the payment's state does
+// not allow that, and ledger.ErrNotFound for an unknown payment.
 func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "retry"}
-	var ended *change
-	p, err := b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
 		}
-		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
-			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan)
+		// The payment was recorded before the prices were known.
+		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" {
+			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
 		}
 		p, err := payment.Resend(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err
 		}
-		if p, ended, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
-			err = payment.ErrState // another timed credit has the device now
+		if p, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
+			err = payment.ErrState // another timed credit holds the device
 		}
-		return payment.AssignAccessCode(p), err
+		return payment.AssignAccessCode(p, newAccessCode()), err
 	})
-	if err == nil && ended != nil {
-		b.afterCommit(*ended)
-	}
-	return p, err
 }
 
-// Refund gives money back (minor currency units; 0: all that is left).
+// Refund refunds an amount in minor currency units; 0 means the rest.
 func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "refund", amount: amount}
-	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		return payment.Refund(p, amount, tx.Now)
 	})
 }
 
-// Cancel ends what is open for a payment, and takes it off the list of those that a person has to
-// look at.
+// Cancel cancels what is open for a payment, and dismisses its review.
 func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "end"}
-	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		return payment.Cancel(p, tx.Now)
 	})
 }
@@ -95,7 +89,7 @@ func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) 
 // auditEntry is what the audit says of a decision.
 type auditEntry struct {
 	what   string
-	amount int64 // that was asked for, minor currency units; 0: all that is left
+	amount int64 // requested, in minor currency units; 0: the rest
 }
 
 // audit returns the audit's row of a decision.
@@ -118,47 +112,46 @@ func (d auditEntry) audit(by Actor, before, after payment.Payment) ledger.Audit 
 	return a
 }
 
-// operatorAction changes a payment by a person's decision, and writes down who, what and why, in
-// one transaction.
+// operatorAction changes a payment by f and records the decision in the audit, in one transaction.
 func (b *Bridge) operatorAction(ctx context.Context, id string, d auditEntry, by Actor, also []Also,
-	f func(*ledger.Tx, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
+	f func(*update, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
 		return found, err
 	}
-	var changed change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if err := runBefore(tx, also); err != nil {
+	var after payment.Payment
+	err = b.update(ctx, func(tx *update) error {
+		if err := runBefore(tx.Tx, also); err != nil {
 			return err
 		}
-		if changed.before, err = tx.Payment(found.ID); err != nil {
+		before, err := tx.Payment(found.ID)
+		if err != nil {
 			return err
 		}
-		if changed.after, err = f(tx, changed.before); err != nil {
+		if after, err = f(tx, before); err != nil {
 			return err
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+		if err := tx.change(before, after); err != nil {
 			return err
 		}
-		if err := tx.AddAudit(d.audit(by, changed.before, changed.after)); err != nil {
+		if err := tx.AddAudit(d.audit(by, before, after)); err != nil {
 			return err
 		}
-		return runAfter(tx, changed.after, also)
+		return runAfter(tx.Tx, after, also)
 	})
-	// If we stop here, it is decided: the row says what is next.
+	// If the process stops here, the decision is durable, and the row holds the next step.
 	if err != nil {
 		return found, err
 	}
-	b.afterCommit(changed)
-	return changed.after, nil
+	return after, nil
 }
 
-// auditState is how a payment stands, for the audit.
+// auditState returns the payment's state for the audit.
 func auditState(p payment.Payment) string {
 	return strings.TrimRight(fmt.Sprintf("%s %s %s %d", p.Funds, p.Delivery, p.Reason, p.RefundedAmount), " ")
 }
 
-// GrantCredit sends a device a credit that nobody pays for, to test it or as goodwill. It returns
+// GrantCredit sends a device a credit without a payment, as a test or as goodwill. It returns
 // ledger.ErrNotFound for an unknown device.
 func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also ...Also) (payment.Payment, error) {
 	if err := b.mayRecord(ctx); err != nil {
@@ -166,8 +159,8 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 	}
 	session := payment.FreeStartPrefix + strings.ToLower(rand.Text())
 	var p payment.Payment
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		if err := runBefore(tx, also); err != nil {
+	err := b.update(ctx, func(tx *update) error {
+		if err := runBefore(tx.Tx, also); err != nil {
 			return err
 		}
 		d := b.c.Fleet.Device(device)
@@ -190,36 +183,34 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 			FundsAt:    tx.Now,
 		}
 		p = payment.Next(b.setDeadlines(p, b.c.Lifetime, tx.Now), tx.Now)
-		if _, err := tx.InsertPayment(p); err != nil {
+		if _, err := tx.insert(p); err != nil {
 			return err
 		}
 		started := ledger.Audit{At: tx.Now, Who: by.Name, What: "start", Subject: device, Why: by.Reason, After: p.ID}
 		if err := tx.AddAudit(started); err != nil {
 			return err
 		}
-		return runAfter(tx, p, also)
+		return runAfter(tx.Tx, p, also)
 	})
 	if err != nil {
 		return p, fmt.Errorf("free start of %s: %w", device, err)
 	}
-	b.afterCommit(change{after: p})
 	return p, nil
 }
 
-// Pause takes a device out of sale, until Resume.
+// Pause stops the sales of a device until Resume.
 func (b *Bridge) Pause(ctx context.Context, device string, by Actor, also ...Also) error {
 	return b.onDevice(ctx, device, "pause", by, also, func(tx *ledger.Tx) error {
 		return tx.Pause(ledger.Pause{DeviceUID: device, Reason: by.Reason, By: by.Name, At: tx.Now})
 	})
 }
 
-// Resume sells on a device again.
+// Resume starts the sales of a device again.
 func (b *Bridge) Resume(ctx context.Context, device string, by Actor, also ...Also) error {
 	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error { return tx.Resume(device) })
 }
 
-// onDevice changes what the ledger says of a device, with an audit row, and then what the fleet
-// knows.
+// onDevice changes a device's pause in the ledger with an audit row, and then publishes it.
 func (b *Bridge) onDevice(ctx context.Context, device, what string, by Actor, also []Also,
 	write func(*ledger.Tx) error) error {
 	if b.c.Fleet.Device(device) == nil {

@@ -16,9 +16,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-var person = Actor{"a person", "the customer called"}
+var person = Actor{"operator", "the customer called"}
 
-func TestADecisionIsWrittenDown(t *testing.T) {
+func TestOperatorActionIsAudited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -55,11 +55,11 @@ func TestADecisionIsWrittenDown(t *testing.T) {
 				got = append(got, strings.Join([]string{a.Who, a.What, a.Why, a.Before, a.After}, "|"))
 			}
 		}
-		slices.Sort(got) // two in one moment have no order
+		slices.Sort(got) // two entries of the same instant have no order
 		want := []string{
-			"a person|end|the customer called|paid queued  0|refunding failed ended 0",
-			"a person|refund|the customer called|paid queued  0|refunding failed payment_reversed 0",
-			"a person|retry|the customer called|paid queued  0|paid queued  0",
+			"operator|end|the customer called|paid queued  0|refunding failed ended 0",
+			"operator|refund|the customer called|paid queued  0|refunding failed payment_reversed 0",
+			"operator|retry|the customer called|paid queued  0|paid queued  0",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("audit %q; want %q", got, want)
@@ -68,8 +68,8 @@ func TestADecisionIsWrittenDown(t *testing.T) {
 	})
 }
 
-// The credit is sent anew with the same id, and the device's own lifetime.
-func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
+// The credit is sent again with the same id, and with the device's own lifetime.
+func TestResendRecallsTheOldNoteFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -79,7 +79,7 @@ func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
 		if _, err := h.b.Resend(context.Background(), "cs_test_1", person); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Minute) // past its first end
+		time.Sleep(2 * time.Minute) // past its first expiry
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "")
 		if n := h.hub.posted; len(n) != 2 || len(h.hub.pending) != 1 || n[0].CreditID != n[1].CreditID ||
 			n[1].Expires-n[0].Expires != 9*60 {
@@ -93,7 +93,7 @@ func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
 	})
 }
 
-func TestAFreeStart(t *testing.T) {
+func TestGrantCredit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -101,7 +101,7 @@ func TestAFreeStart(t *testing.T) {
 		if _, err := h.b.GrantCredit(ctx, "dev:9", person); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("of an unknown device: %v; want %v", err, ledger.ErrNotFound)
 		}
-		if err := h.b.Pause(ctx, "dev:1", person); err != nil { // a paused machine is the one to be tested
+		if err := h.b.Pause(ctx, "dev:1", person); err != nil { // a paused machine is tested before it is resumed
 			t.Fatal(err)
 		}
 		h.run()
@@ -118,7 +118,7 @@ func TestAFreeStart(t *testing.T) {
 		if n := h.hub.posted; len(n) != 2 || n[0].CreditID == n[1].CreditID || n[0].PaymentStatus != "completed" {
 			t.Errorf("posted %+v; want two credits", n)
 		}
-		time.Sleep(11 * time.Minute) // never fetched, and recalled: there is nothing to give back
+		time.Sleep(11 * time.Minute) // recalled before the Notecard fetched it, so there is nothing to refund
 		for _, p := range []payment.Payment{first, second} {
 			h.stands(p.SessionID, payment.Failed, payment.ReasonRecalled, payment.Paid, "")
 			if p := h.payment(p.SessionID); !payment.Closed(p) || p.Step != payment.NoStep || p.Amount != 0 {
@@ -126,7 +126,7 @@ func TestAFreeStart(t *testing.T) {
 			}
 		}
 		if n := h.money.called(payment.StepRefund); n != 0 {
-			t.Errorf("%d refunds of what nobody paid", n)
+			t.Errorf("%d refunds of a free start", n)
 		}
 		audits, _, err := h.l.Audits(ctx, "dev:1", 10, "")
 		if starts := slices.DeleteFunc(audits, func(a ledger.Audit) bool { return a.What != "start" }); err != nil ||
@@ -138,9 +138,9 @@ func TestAFreeStart(t *testing.T) {
 	})
 }
 
-// The ledger that a copy was made of has gone on: what the copy believes to be under way is not
-// done again.
-func TestARestoredCopyDoesNothingAgain(t *testing.T) {
+// The original ledger has continued since the copy was made. So the copy does not repeat what it
+// believes to be in flight.
+func TestRestoredBackupRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told sync.Map
@@ -165,9 +165,10 @@ func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 		h.money.tells(h.pays("cs_missed", "dev:1"))
 		h.close()
 		h.hub.fetch()
-		time.Sleep(25 * time.Hour) // Stripe has forgotten the key of the refund by then
+		time.Sleep(25 * time.Hour) // Stripe has forgotten the refund's key by then
 
 		h.path = copied
+		h.told.unchecked = true // the copy does not hold what was published since
 		h.open()
 		h.run()
 		time.Sleep(time.Minute)
@@ -181,7 +182,7 @@ func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 		if notes, refunds := h.hub.notes(), h.money.called(payment.StepRefund); notes != 2 || refunds != 1 {
 			t.Errorf("%d notes and %d refunds in all; want the two and the one of the first ledger", notes, refunds)
 		}
-		h.paid("cs_new", "dev:2") // it is a ledger like any other now
+		h.paid("cs_new", "dev:2") // an ordinary ledger from now on
 		time.Sleep(time.Second)
 		h.hub.fetch()
 		h.reopen()

@@ -1,33 +1,191 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"notepay/internal/ledger"
 	"notepay/internal/payment"
 )
 
-// What others remember of payments, and who brings it up to date. Changes are published after their
-// commit, in any order (see committed), so nothing may be taken from their order:
-//   - The fleet's use and pause of a device are read again from the ledger (Fleet.Show); a read that failed is repeated by showAgain.
-//   - Live pages read their payment again (Live.tell), and each page asks again every 15 s.
-//   - Metrics add up transitions, whose sum does not depend on the order; they begin at zero with the process.
-//   - The checkout's open sessions are those of the ledger; it asks the fleet whether a device sells, and its sweep ends the others.
+// update is a transaction in which payments may change. All payments are changed by its methods, so
+// that each change is published after the commit.
+type update struct {
+	*ledger.Tx
+	b       *Bridge
+	changes []change
+}
 
-// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
+// change is a payment before and after a transaction. before is zero for a new payment.
+type change struct{ before, after payment.Payment }
+
+// update runs f in a transaction, and then publishes the changes in the order in which f made them.
+// f may run more than once, see ledger.Update. After an error nothing is published.
+//
+// If the process stops between the commit and the publication, the rows are right. The next start
+// reads them.
+func (b *Bridge) update(ctx context.Context, f func(*update) error) error {
+	var u *update
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		u = &update{Tx: tx, b: b}
+		return f(u)
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range u.changes {
+		b.publish(c)
+	}
+	return nil
+}
+
+// change writes what differs between before, as read in this transaction, and after. It pauses or
+// resumes the device if the change is a reason to.
+func (u *update) change(before, after payment.Payment) error {
+	if after == before {
+		return nil
+	}
+	if err := u.ChangePayment(before, after); err != nil {
+		return err
+	}
+	if err := u.b.autoPause(u.Tx, before, after); err != nil {
+		return err
+	}
+	u.changes = append(u.changes, change{before: before, after: after})
+	return nil
+}
+
+// insert writes a new payment. It returns false if its session or PaymentIntent has a payment.
+func (u *update) insert(p payment.Payment) (inserted bool, err error) {
+	inserted, err = u.InsertPayment(p)
+	if inserted && err == nil {
+		u.changes = append(u.changes, change{after: p})
+	}
+	return inserted, err
+}
+
+// setCharge stores the card that paid and the URL of Stripe's receipt, which only the charge tells.
+// An empty argument leaves what is known. It returns the payment with both.
+func (u *update) setCharge(p payment.Payment, last4, receiptURL string) (payment.Payment, error) {
+	if payment.KnowsCharge(p, last4, receiptURL) {
+		return p, nil
+	}
+	before := p
+	p.CardLast4, p.ReceiptURL = cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL)
+	if err := u.SetCharge(p.ID, p.CardLast4, p.ReceiptURL); err != nil {
+		return before, err
+	}
+	u.changes = append(u.changes, change{before: before, after: p})
+	return p, nil
+}
+
+// inserted returns the first payment that was inserted, or the zero payment.
+func (u *update) inserted() payment.Payment {
+	for _, c := range u.changes {
+		if c.before.ID == "" {
+			return c.after
+		}
+	}
+	return payment.Payment{}
+}
+
+// publish tells the fleet, metrics, pages and workers of a committed change.
+//
+// Transactions share commits, and their callers continue in any order. So a subscriber may receive
+// two changes of a payment in the reverse order of their commits, and none may rely on the order.
+// Each copy is repaired by one piece of code:
+//   - A device's use and pause in the fleet: Fleet.Show reads the ledger. retryShow repeats failed
+//     reads every second, and recoverState reads all occupants at the start.
+//   - Live pages: web.Hub reads the payment from the ledger, and each page asks again every 15 s.
+//   - Metrics: nothing repairs them. They add up transitions, and a sum does not depend on the
+//     order. They begin at zero with the process.
+//   - Open Checkout Sessions: any change of its payment makes Checkout forget a session, whatever
+//     the order. Its sweep ends the others, and the list is read from the ledger at the start.
+//   - Workers: a signal only makes them read the queue, which they also do every maxIdle.
+func (b *Bridge) publish(c change) {
+	if c.onlyClaimed() {
+		return
+	}
+	p := c.after
+	if useChanged(c) || pauseMayHaveChanged(c) {
+		b.showDevice(p.DeviceUID)
+	}
+	b.c.Observe.Payment(c.before, p)
+	if b.c.Changed != nil {
+		b.c.Changed(p)
+	}
+	b.logChange(c)
+	if !p.InFlight { // else recordOutcome publishes the next step
+		b.wake(p)
+	}
+}
+
+// onlyClaimed reports whether a change did nothing but claim a payment, which no page or metric
+// shows.
+func (c change) onlyClaimed() bool {
+	claimed := c.before
+	claimed.InFlight, claimed.DueAt, claimed.FencingToken = true, c.after.DueAt, c.after.FencingToken
+	return c.before.ID != "" && claimed == c.after
+}
+
+// useChanged reports whether a change affects when the payment's device is free.
+func useChanged(c change) bool {
+	return c.before.HoldsDevice != c.after.HoldsDevice ||
+		c.after.HoldsDevice && !payment.DeviceFreeAt(c.before).Equal(payment.DeviceFreeAt(c.after))
+}
+
+// pauseMayHaveChanged reports whether autoPause may have paused or resumed the device.
+func pauseMayHaveChanged(c change) bool {
+	return c.before.Delivery != c.after.Delivery &&
+		(payment.Answered(c.after) || payment.Unanswered(c.after) || payment.IsFreeStart(c.after))
+}
+
+func (b *Bridge) logChange(c change) {
+	p := c.after
+	b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Delivery, "money", p.Funds,
+		"reason", p.Reason, "attention", p.ReviewReason)
+	if c.before.ReviewReason != p.ReviewReason && p.ReviewReason != "" {
+		b.c.Log.Warn("payment needs attention", "payment", p.ID, "device", p.DeviceUID,
+			"attention", p.ReviewReason, "machine", p.Delivery, "money", p.Funds)
+	}
+	if p.Delivery == payment.Failed && c.before.Delivery != payment.Failed && !p.MaybeAccepted {
+		b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID,
+			"reason", p.Reason, "attention", p.ReviewReason)
+	}
+}
+
+// wake signals the workers that have something to do for a payment.
+func (b *Bridge) wake(p payment.Payment) {
+	switch {
+	case payment.CallsNotehub(p.Step):
+		signal(b.notehubDue)
+	case payment.CallsStripe(p.Step):
+		signal(b.stripeDue)
+	case p.Step == payment.StepWait:
+		signal(b.timersDue)
+	}
+	maybeDelivered := p.Delivery == payment.Sent || p.Delivery == payment.Fetched ||
+		p.Delivery == payment.Queued && p.NotFoundAfterUnclear
+	if maybeDelivered && !p.ConfirmBy.IsZero() {
+		signal(b.confirmationsDue)
+	}
+}
+
+// showTimeout bounds a read that follows a commit. The reply to a webhook may wait for it.
 const showTimeout = time.Second
 
-// unshown are devices of which the fleet could not be shown what the ledger says.
+// unshown are the devices whose state the fleet could not read from the ledger.
 type unshown struct {
 	mu  sync.Mutex
 	ids map[string]bool
 }
 
-// showDevice has the fleet know what the ledger says of a device now. The ledger may fail to be
-// read; measure then tries again.
+// showDevice makes the fleet read a device's use and pause from the ledger. After a failure,
+// retryShow tries again.
 func (b *Bridge) showDevice(device string) {
 	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
 	defer cancel()
@@ -45,110 +203,12 @@ func (b *Bridge) showDevice(device string) {
 	b.c.Log.Error("device state not published", "device", device, "err", err)
 }
 
-// retryShow repeats what could not be shown.
+// retryShow repeats the reads that failed. trackLateness calls it every second.
 func (b *Bridge) retryShow() {
 	b.unshown.mu.Lock()
 	devices := slices.Collect(maps.Keys(b.unshown.ids))
 	b.unshown.mu.Unlock()
 	for _, device := range devices {
 		b.showDevice(device)
-	}
-}
-
-// useChanged reports whether a change of a payment changes what the fleet has to know of its
-// device's use.
-func useChanged(c change) bool {
-	return c.before.HoldsDevice != c.after.HoldsDevice ||
-		c.after.HoldsDevice && !payment.DeviceFreeAt(c.before).Equal(payment.DeviceFreeAt(c.after))
-}
-
-// pauseMayHaveChanged reports whether a change of a payment may have paused or resumed its device,
-// see streak.
-func pauseMayHaveChanged(c change) bool {
-	return c.before.Delivery != c.after.Delivery &&
-		(payment.Answered(c.after) || payment.Unanswered(c.after) || payment.IsFreeStart(c.after))
-}
-
-// change is a payment before and after a transaction; before is zero for a new one, both are for
-// none.
-type change struct {
-	before, after payment.Payment
-	ended         *change // another payment that gave its device up in the same transaction; nil for none
-}
-
-// afterCommit is told of every change of a payment, once it is on disk: it wakes who has work, and
-// has the fleet know who is in use. Those who share a commit call it in any order, see publish.go.
-func (b *Bridge) afterCommit(changes ...change) {
-	for _, c := range changes {
-		if c.ended != nil {
-			b.afterCommit(*c.ended)
-		}
-		p := c.after
-		if p.ID == "" {
-			continue
-		}
-		if useChanged(c) || pauseMayHaveChanged(c) {
-			b.showDevice(p.DeviceUID)
-		}
-		b.c.Observe.Payment(c.before, p)
-		if b.c.Changed != nil {
-			b.c.Changed(p)
-		}
-		b.c.Log.Debug(
-			"payment changed",
-			"payment",
-			p.ID,
-			"machine",
-			p.Delivery,
-			"money",
-			p.Funds,
-			"reason",
-			p.Reason,
-			"attention",
-			p.ReviewReason,
-		)
-		if c.before.ReviewReason != p.ReviewReason && p.ReviewReason != "" {
-			b.c.Log.Warn(
-				"payment needs attention",
-				"payment",
-				p.ID,
-				"device",
-				p.DeviceUID,
-				"attention",
-				p.ReviewReason,
-				"machine",
-				p.Delivery,
-				"money",
-				p.Funds,
-			)
-		}
-		if p.Delivery == payment.Failed && c.before.Delivery != payment.Failed && !p.MaybeAccepted {
-			b.c.Log.Warn(
-				"credit not sent",
-				"payment",
-				p.ID,
-				"device",
-				p.DeviceUID,
-				"reason",
-				p.Reason,
-				"attention",
-				p.ReviewReason,
-			)
-		}
-		if p.InFlight { // who settles it knows what is next
-			continue
-		}
-		switch p.Step {
-		case payment.StepPostNote, payment.StepCheckPending, payment.StepRecall:
-			signal(b.notehubDue)
-		case payment.StepCapture, payment.StepCancel, payment.StepRefund:
-			signal(b.stripeDue)
-		case payment.StepWait:
-			signal(b.timersDue)
-		}
-		if (p.Delivery == payment.Sent || p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear) &&
-			!p.ConfirmBy.IsZero() {
-			signal(b.confirmationsDue)
-		}
 	}
 }

@@ -13,38 +13,40 @@ import (
 	"notepay/internal/payment"
 )
 
-// inUse reports what a scan of a device is told.
+// inUse reports whether a scan finds the device in use.
 func (h *house) inUse(device string) bool {
 	return h.b.c.Fleet.Availability(device, time.Now()).State == fleet.InUse
 }
 
-// commits saves a change of a payment without telling anybody.
+// commits changes a payment without publishing the change.
 func (h *house) commits(before payment.Payment, to func(*payment.Payment)) change {
 	h.Helper()
 	c := change{before: before, after: before}
 	to(&c.after)
 	c.after = payment.Next(c.after, time.Now())
-	if err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) }); err != nil {
+	h.told.unchecked = true
+	err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) })
+	if err != nil {
 		h.Fatal(err)
 	}
 	return c
 }
 
-func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
+func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paidTimed("cs_1", "dev:1")
 		started := h.commits(h.payment("cs_1"), func(p *payment.Payment) {
-			p.Delivery, p.MaybeAccepted, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, true, time.Now(), time.Now(), time.Now().
-				Add(p.Duration)
+			p.Delivery, p.MaybeAccepted = payment.Started, true
+			p.SentAt, p.StartedAt, p.EndsAt = time.Now(), time.Now(), time.Now().Add(p.Duration)
 		})
 		ended := h.commits(started.after, func(p *payment.Payment) { p.Delivery, p.EndsAt = payment.Done, time.Now() })
-		h.b.afterCommit(ended)
+		h.b.publish(ended)
 		if h.inUse("dev:1") {
 			t.Error("the machine is in use after its session was over")
 		}
-		h.b.afterCommit(started) // its goroutine was slower
+		h.b.publish(started) // its goroutine was slower than the other
 		if h.inUse("dev:1") {
 			t.Error("an older change made a free machine be in use")
 		}
@@ -53,10 +55,10 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		resumed := change{before: started.after, after: ended.after}
-		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "mended"}); err != nil {
+		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "fixed"}); err != nil {
 			t.Fatal(err)
 		}
-		h.b.afterCommit(resumed)
+		h.b.publish(resumed)
 		if h.b.c.Fleet.Device("dev:1").Pause != nil {
 			t.Error("an older change paused the machine")
 		}
@@ -64,8 +66,9 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 	})
 }
 
-// Many at once: whoever comes last, the fleet says what the ledger says.
-func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
+// TestPublishConcurrently changes payments and pauses concurrently. In the end the fleet agrees
+// with the ledger.
+func TestPublishConcurrently(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, confirming)
 	for round := range 40 {
@@ -93,7 +96,7 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		for range 3 {
 			all.Go(func() {
 				_ = h.b.Pause(context.Background(), "dev:1", Actor{"operator", "leaks"})
-				_ = h.b.Resume(context.Background(), "dev:1", Actor{"operator", "mended"})
+				_ = h.b.Resume(context.Background(), "dev:1", Actor{"operator", "fixed"})
 			})
 		}
 		all.Wait()
@@ -102,14 +105,8 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		_, err = h.l.PauseOf(context.Background(), "dev:1")
 		paused, _ := ledger.Found(err)
 		if d := h.b.c.Fleet.Device("dev:1"); h.inUse("dev:1") != used && !paused || (d.Pause != nil) != paused {
-			t.Fatalf(
-				"round %d: in use %v, paused %v; the ledger says %v, %v",
-				round,
-				h.inUse("dev:1"),
-				d.Pause != nil,
-				used,
-				paused,
-			)
+			t.Fatalf("round %d: in use %v, paused %v; the ledger says %v, %v", round, h.inUse("dev:1"),
+				d.Pause != nil, used, paused)
 		}
 		if used {
 			h.does(session, payment.StepPostNote)
@@ -118,8 +115,7 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 	}
 }
 
-// What could not be read for the fleet is read again.
-func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
+func TestRetryShow(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.paidTimed("cs_1", "dev:1")
@@ -132,14 +128,14 @@ func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
 	}
 }
 
-func TestACreditWhoseTimeIsOverIsPublishedByWhoTakesItsDevice(t *testing.T) {
+func TestPublishIncludesTheCreditThatFreedItsDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		told := map[string]payment.Payment{}
 		h := newHouse(t, func(c *Config) { c.Changed = func(p payment.Payment) { told[p.SessionID] = p } })
 		h.paidTimed("cs_1", "dev:1")
 		h.does("cs_1", payment.StepPostNote)
-		time.Sleep(6 * time.Minute) // nobody has looked since
+		time.Sleep(6 * time.Minute) // its end was not applied yet
 		h.paidTimed("cs_2", "dev:1")
 		if p := told["cs_1"]; p.HoldsDevice {
 			t.Errorf("the page of the first was told %+v; want that it holds its device no more", p)

@@ -13,14 +13,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// queue is the part of the ledger's queue that is one vendor's.
+// queue is one vendor's part of the ledger's queue.
 type queue struct {
-	due   func(tx *ledger.Tx, again bool, limit int) ([]payment.Payment, error)
-	part  ledger.Part
-	pace  *upstream.Limiter
-	wake  chan struct{}
-	slots int
-	one   bool // at most one call for a device
+	due     func(tx *ledger.Tx, again bool, limit int) ([]payment.Payment, error)
+	part    ledger.Part
+	limiter *upstream.Limiter
+	wake    chan struct{}
+	slots   int
+	one     bool // at most one call per device
 }
 
 func (b *Bridge) notehub() queue {
@@ -31,15 +31,15 @@ func (b *Bridge) stripe() queue {
 	return queue{(*ledger.Tx).DueForStripe, ledger.ForStripe, b.c.StripeLimiter, b.stripeDue, stripeWorkers, false}
 }
 
-// runQueue claims what is due for a vendor and makes the calls, each in a goroutine of its own.
+// runQueue claims the due payments of one vendor, and makes their calls in goroutines.
 func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 	var fresh, again = make(chan struct{}, q.slots), make(chan struct{}, q.slots/2)
-	var under sync.WaitGroup
-	defer under.Wait()
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
 	for ctx.Err() == nil {
-		// it would not answer, and time may have decided something
+		// Stripe would not answer, and deadlines are unknown without its time.
 		if q.part == ledger.ForStripe && !b.clock().Known() {
-			_ = upstream.Sleep(ctx, measuring)
+			_ = upstream.Sleep(ctx, measureInterval)
 			continue
 		}
 		claimed, err := b.claim(ctx, q, cap(fresh)-len(fresh), cap(again)-len(again))
@@ -51,7 +51,7 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 			continue
 		}
 		if len(claimed) == 0 {
-			if d := q.pace.Delay(time.Now()); d > 0 {
+			if d := q.limiter.Delay(time.Now()); d > 0 {
 				b.waitForVendor(ctx, d)
 			} else {
 				b.waitUntilDue(ctx, q.wake, q.part)
@@ -64,7 +64,7 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 				slots = again
 			}
 			slots <- struct{}{}
-			under.Go(func() {
+			inFlight.Go(func() {
 				defer func() { <-slots; signal(q.wake) }()
 				b.execute(calls, p)
 			})
@@ -72,17 +72,17 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 	}
 }
 
-// maxVendorWait is how long nobody looks at the queue while a vendor wants to be left alone:
-// credits run out meanwhile.
+// maxVendorWait is how long the queue is left alone at a time while a vendor limits the rate.
+// Credits may expire meanwhile.
 const maxVendorWait = 5 * time.Second
 
-// waitForVendor waits until the vendor may be asked again, but not long.
+// waitForVendor blocks for d, but at most maxVendorWait.
 func (b *Bridge) waitForVendor(ctx context.Context, d time.Duration) {
-	_ = upstream.Sleep(ctx, min(d, maxVendorWait)) // the caller sees a context that ended
+	_ = upstream.Sleep(ctx, min(d, maxVendorWait))
 }
 
-// waitUntilDue waits until a row is due, asking for the next one at each wake-up. It asks the
-// readers: what most wake-ups are for is done already, and the writer has other work.
+// waitUntilDue blocks until a row may be due. At each wake-up it asks for the next due time. It
+// asks the ledger's readers, because the writer is busy and most wake-ups need no claim.
 func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledger.Part) {
 	for woken := false; ; woken = true {
 		d := maxIdle
@@ -93,8 +93,8 @@ func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledg
 		case woken && !due.IsZero() && !b.now().Before(due):
 			return
 		case !due.IsZero():
-			// A row that is due and was not claimed has a device or slot that is not free: a
-			// wake-up comes when it is.
+			// A due row that was not claimed waits for its device or a slot. A wake-up follows when
+			// that is free.
 			d = min(max(due.Sub(b.now()), 100*time.Millisecond), maxIdle)
 		}
 		t := time.NewTimer(d)
@@ -110,19 +110,18 @@ func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledg
 	}
 }
 
-// claim takes due payments, no more than the pace and the slots allow.
+// claim claims due payments, as far as the limiter and the slots allow.
 func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []payment.Payment, err error) {
-	reserved := q.pace.Reserve(fresh + again)
-	defer func() { q.pace.Return(reserved - len(claimed)) }()
-	var changes []change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		claimed, changes = claimed[:0], changes[:0]
+	reserved := q.limiter.Reserve(fresh + again)
+	defer func() { q.limiter.Return(reserved - len(claimed)) }()
+	err = b.update(ctx, func(tx *update) error {
+		claimed = claimed[:0]
 		for _, failedBefore := range []bool{false, true} {
 			slots := fresh
 			if failedBefore {
 				slots = again
 			}
-			due, err := q.due(tx, failedBefore, slots)
+			due, err := q.due(tx.Tx, failedBefore, slots)
 			if err != nil {
 				return err
 			}
@@ -136,68 +135,60 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 					if !p.InFlight {
 						p.DueAt = tx.Now.Add(time.Second)
 					}
-				case full || called: // no call for it now, but it may have run out while it waited
+				case full || called: // no call now, but the credit may have expired
 					p = payment.YieldStep(payment.Next(p, tx.Now), tx.Now)
 				default:
-					var ended *change
-					if p, ended, err = b.claimPayment(tx, p); ended != nil {
-						changes = append(changes, *ended)
+					if p, err = b.claimPayment(tx, p); err != nil {
+						return err
 					}
 				}
-				if err == nil && p != before {
-					err = tx.ChangePayment(before, p)
-				}
-				if err == nil {
-					err = b.autoPause(tx, before, p)
-				}
-				if err != nil {
+				if err := tx.change(before, p); err != nil {
 					return err
 				}
 				if p.InFlight && p.FencingToken != before.FencingToken {
 					claimed = append(claimed, p)
-				} else if p != before {
-					changes = append(changes, change{before: before, after: p})
 				}
 			}
 		}
 		return nil
 	})
-	// If we stop here, the rows say that a call may be under way: when the lease is over they are
-	// looked at before anything is repeated.
+	// If the process stops here, the rows say that a call may be in flight. After the lease, its
+	// effect is checked before anything is repeated.
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
-	b.afterCommit(changes...)
-	q.pace.Begin(len(claimed))
+	q.limiter.Begin(len(claimed))
 	return claimed, nil
 }
 
-// tooEarly: after a start no deadline is acted on before Stripe's events and the machines' answers
-// were read once.
+// tooEarly reports whether an expiry must wait, because Stripe's events and the confirmations were
+// not read since the start.
 func (b *Bridge) tooEarly(p payment.Payment, now time.Time) bool {
 	over := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 	return over && (p.Delivery == payment.Queued || p.Delivery == payment.Sent) && !b.caughtUp()
 }
 
-// claimPayment judges the device, and claims what is still to be done.
-func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+// claimPayment fails a credit whose device is not on sale, and claims any other.
+func (b *Bridge) claimPayment(tx *update, p payment.Payment) (_ payment.Payment, err error) {
 	if payment.CallsNotehub(p.Step) && p.Delivery == payment.Queued && !p.MaybeAccepted && !p.InFlight &&
 		!payment.IsFreeStart(p) {
 		switch b.c.Fleet.Eligibility(p.DeviceUID, p.PaidAt) {
-		case fleet.Unsure: // not judged while the devices are being listed
+		case fleet.Unsure: // wait until the devices are listed
 			p.BackoffUntil = tx.Now.Add(time.Second)
-			return payment.Next(p, tx.Now), nil, nil
+			return payment.Next(p, tx.Now), nil
 		case fleet.Unknown:
-			return b.reject(p, payment.ReasonUnknownDevice, tx.Now), nil, nil
+			return b.reject(p, payment.ReasonUnknownDevice, tx.Now), nil
 		case fleet.NotSelling:
-			return b.reject(p, payment.ReasonNotSelling, tx.Now), nil, nil
+			return b.reject(p, payment.ReasonNotSelling, tx.Now), nil
 		}
 	}
-	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
+	// The offer was unknown when the payment was recorded. Now the prices are known.
+	if p.Plan == "" {
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok {
-			// Of a payment in another currency it is not known any more what Stripe converted.
-			if p, ended, err = b.reserveDevice(tx, payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan)); err != nil {
-				return p, nil, err
+			// What Stripe converted a payment in another currency from is no longer known.
+			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
+			if p, err = b.reserveDevice(tx, p); err != nil {
+				return p, err
 			}
 		}
 	}
@@ -211,11 +202,11 @@ func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payme
 			ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"},
 		)
 	}
-	return p, ended, err
+	return p, err
 }
 
-// reject gives the money of a payment back for a device that is not sold on, and has somebody look
-// why it could be paid for.
+// reject fails a credit whose device is not on sale, so that its money goes back. The operator has
+// to find out why the customer could pay.
 func (b *Bridge) reject(p payment.Payment, reason string, now time.Time) payment.Payment {
 	p = payment.Fail(p, reason)
 	p.ReviewReason = reason

@@ -9,12 +9,12 @@ import (
 	"notepay/internal/upstream"
 )
 
-// While one vendor may not be called at all, what is due for the other is found by its worker.
-func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
+// While one vendor cannot be called, the due step of the other vendor is found by its worker.
+func TestYieldStepToTheOtherVendor(t *testing.T) {
 	t.Parallel()
 	for name, closed := range map[string]func(*Config, *upstream.Limiter){
-		"Notehub asks to be left alone": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },
-		"Stripe asks to be left alone":  func(c *Config, p *upstream.Limiter) { c.StripeLimiter = p },
+		"Notehub limits the rate": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },
+		"Stripe limits the rate":  func(c *Config, p *upstream.Limiter) { c.StripeLimiter = p },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -23,7 +23,8 @@ func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
 				h := newHouse(t, func(c *Config) { c.Lifetime = 0; closed(c, pace) })
 				pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Hour})
 				h.paid("cs_1", "dev:1")
-				if _, err := h.b.Refund(t.Context(), payment.CreditID("cs_1"), 100, Actor{"operator", "late"}); err != nil {
+				_, err := h.b.Refund(t.Context(), payment.CreditID("cs_1"), 100, Actor{"operator", "late"})
+				if err != nil {
 					t.Fatal(err)
 				}
 				h.run()

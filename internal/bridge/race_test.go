@@ -2,5 +2,5 @@
 
 package bridge
 
-// underRace: the race detector is on, and everything takes some ten times as long.
+// underRace reports whether the race detector is on, which makes everything about ten times slower.
 const underRace = true

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,28 +12,28 @@ import (
 	"notepay/internal/payment"
 )
 
-// What came of an event or of a session that was looked at.
+// The outcomes of an event or a look-up.
 const (
 	Recorded      = "payment_recorded"
 	Duplicate     = "duplicate_payment_ignored"
-	Adopted       = "payment_adopted" // paid before this ledger was born
-	LookedUp      = "looked_up_later" // Stripe has to be asked first
-	Followed      = "followed"        // it changed, or may have changed, a payment that is known
-	AwaitsPayment = "awaits_payment"  // not paid yet, Stripe will say when it is
+	Adopted       = "payment_adopted" // paid before this ledger's birth, or handled elsewhere
+	LookedUp      = "looked_up_later" // Stripe is read first
+	Followed      = "followed"        // it changed, or may have changed, a known payment
+	AwaitsPayment = "awaits_payment"  // not paid yet; Stripe sends another event
 	NotOurs       = "not_ours"
-	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
-	PaymentFailed = "payment_failed" // nobody paid in the end
-	OfferChanged  = "offer_changed"  // of a link, price or product: the fleet reads how it is now
+	WrongMode     = "wrong_mode"     // a test event for a live key, or vice versa
+	PaymentFailed = "payment_failed" // the payment failed
+	OfferChanged  = "offer_changed"  // of a link, price or product, which the fleet reads again
 	Ignored       = "ignored"
-	Unreadable    = "unreadable" // a field that is needed is odd
+	Unreadable    = "unreadable" // a required field cannot be read
 )
 
-// ErrTooBusy is returned by Session when Stripe was asked too often already.
+// ErrTooBusy is returned by Session while too many sessions are being read.
 var ErrTooBusy = errors.New("too many look-ups")
 
-// Receive takes in a verified event. When it returns nil, the event and what follows from it are on
-// disk; a repeat changes nothing. No vendor is called on the way; but a new payment may be claimed
-// in the same transaction, and is then sent at once.
+// Receive records a verified event. When it returns nil, the event and its consequences are
+// durable. A repeat changes nothing. Receive waits for no vendor. A new payment may be claimed in
+// the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if e.Odd != "" {
 		return b.receiveOdd(ctx, e)
@@ -46,19 +45,21 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		return b.receiveCharge(ctx, e)
 	}
 	var outcome string
-	var changed change
-	place := b.fastPathSlot(e)
-	defer place.leave()
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		outcome, changed = Duplicate, change{}
-		if e.Session == nil { // a session is recorded once in any case, and its first event may have come too early
+	var inserted payment.Payment
+	slot := b.fastPathSlot(e)
+	defer slot.release()
+	err := b.update(ctx, func(tx *update) (err error) {
+		outcome, inserted = Duplicate, payment.Payment{}
+		// A session is recorded once in any case, and its first event may have come too early.
+		if e.Session == nil {
 			if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
 				return err
 			}
 		}
-		if outcome, changed, err = b.applyEvent(tx, e, place.free()); err != nil {
+		if outcome, err = b.applyEvent(tx, e, slot.usable()); err != nil {
 			return err
 		}
+		inserted = tx.inserted()
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
 			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body, PaymentIntent: laterIntent(e)})
 		if !isNew && outcome != Recorded && outcome != LookedUp {
@@ -66,7 +67,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		}
 		return err
 	})
-	// If we stop here, Stripe was not told yes and sends the event again: a repeat.
+	// If the process stops here, Stripe got no reply and sends the event again: a repeat.
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
@@ -82,8 +83,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if outcome == LookedUp {
 		signal(b.lookupsDue)
 	}
-	b.afterCommit(changed)
-	place.send(changed)
+	slot.send(inserted)
 	switch {
 	case outcome == OfferChanged:
 		b.c.Fleet.OfferChanged(e.Type, e.ObjectID, e.Active, e.Limited)
@@ -93,14 +93,12 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	return nil
 }
 
-// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells
-// the card.
+// ChargeSucceeded is the type of the event of each charge. Only it tells which card paid.
 const ChargeSucceeded = "charge.succeeded"
 
-// receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it
-// would be one more event for each payment. A charge is there before its session is complete, so
-// that of a payment which is not known yet is let go. It stays unknown, and the next reading of
-// Stripe's list has it again.
+// receiveCharge stores which card paid and where Stripe's receipt is. It does not store the event,
+// because that would be one more row per payment. A charge may come before its session is complete.
+// Then it is dropped, and the next reading of Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	if e.Livemode != b.c.Livemode || e.Foreign || e.Intent == "" {
 		return nil
@@ -114,7 +112,13 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 		return nil
 	}
 	if err == nil {
-		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCharge(tx, p, e.Card, e.ReceiptURL) })
+		err = b.update(ctx, func(tx *update) error {
+			current, err := tx.Payment(p.ID)
+			if err == nil {
+				_, err = tx.setCharge(current, e.Card, e.ReceiptURL)
+			}
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
@@ -124,8 +128,8 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	return nil
 }
 
-// laterIntent is the payment intent of an event that follows a payment, for who asks for the
-// payment's story; "" for those that come with every payment, which are found without.
+// laterIntent returns the PaymentIntent of an event that belongs in the payment's timeline. It
+// returns "" for the events of every payment, which are found by other columns.
 func laterIntent(e Event) string {
 	if e.Session != nil || e.Type == "payment_intent.succeeded" ||
 		e.Type == "payment_intent.amount_capturable_updated" {
@@ -134,72 +138,63 @@ func laterIntent(e Event) string {
 	return e.Intent
 }
 
-// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells;
-// "" for what was not told.
-func learnCharge(tx *ledger.Tx, p payment.Payment, last4, receiptURL string) error {
-	if payment.KnowsCharge(p, last4, receiptURL) {
-		return nil
-	}
-	return tx.SetCharge(p.ID, cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL))
-}
-
-// sessionEventGrace is how long an event of a payment intent waits for the event of its session,
+// sessionEventGrace is how long an event of an unknown payment waits for the event of its session,
 // which usually follows at once.
 const sessionEventGrace = 5 * time.Second
 
-// applyEvent does what an event asks for. Only a session makes a payment, which is claimed at once
-// if that is wanted; other objects make their session be looked up.
-func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
+// applyEvent applies an event. Only a session creates a payment, which is claimed at once if claim
+// is set. Other events of an unknown payment make its session be read from Stripe.
+func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, err error) {
 	switch {
 	case e.Livemode != b.c.Livemode:
-		return WrongMode, change{}, nil
+		return WrongMode, nil
 	case e.Foreign:
-		return NotOurs, change{}, nil
+		return NotOurs, nil
 	case e.Skipped != "":
-		return Ignored, change{}, nil
+		return Ignored, nil
 	}
 	switch e.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded":
 		s := *e.Session
 		if s.Handled = b.accepted(e); !b.ours(s) {
-			return NotOurs, change{}, nil
+			return NotOurs, nil
 		}
-		unsure, err := b.unsure(tx, e, s)
+		unsure, err := b.unsure(tx.Tx, e, s)
 		switch {
 		case unsure && e.Listed:
 			s.Handled = ledger.HandledUnsure
 		case unsure && !b.listed.Load():
-			return "", change{}, errListUnread
+			return "", errListUnread
 		}
 		if unsure || err != nil || s.PaymentStatus == "unpaid" {
-			return LookedUp, change{}, errors.Join(err,
+			return LookedUp, errors.Join(err,
 				tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now, Handled: s.Handled}))
 		}
 		return b.recordSession(tx, s, claim)
 	case "checkout.session.async_payment_failed":
-		return PaymentFailed, change{}, nil // nothing was sent, and nothing will be
+		return PaymentFailed, nil // no note was or will be sent
 	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
 		if !b.oursBy(e.Metadata) {
-			return NotOurs, change{}, nil
+			return NotOurs, nil
 		}
 	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
 	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		return b.applyDispute(tx, e)
 	case fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated:
-		return OfferChanged, change{}, nil
+		return OfferChanged, nil
 	default:
-		return Ignored, change{}, nil
+		return Ignored, nil
 	}
 	p, err := tx.PaymentOfIntent(e.Intent)
 	known, err := ledger.Found(err)
 	if err != nil || e.Intent == "" {
-		return Ignored, change{}, err
+		return Ignored, err
 	}
 	if !known {
-		return b.deferEvent(tx, e)
+		return b.deferEvent(tx.Tx, e)
 	}
-	if err := learnCharge(tx, p, e.Card, e.ReceiptURL); err != nil {
-		return "", change{}, err
+	if p, err = tx.setCharge(p, e.Card, e.ReceiptURL); err != nil {
+		return "", err
 	}
 	before := p
 	switch e.Type {
@@ -208,28 +203,28 @@ func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string,
 	case "payment_intent.canceled":
 		p = payment.ApplyCanceled(p, tx.Now)
 	case "charge.refunded":
-		if e.Refunded > p.RefundedAmount { // it may be an old one, of a refund that has failed since
-			return LookedUp, change{}, scheduleRefundCheck(tx, p, e)
+		if e.Refunded > p.RefundedAmount { // the event may be old, and its refund may have failed since
+			return LookedUp, scheduleRefundCheck(tx.Tx, p, e)
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
 		if refundedElsewhere(p, e) && !b.beforeStart(e.Created) {
 			p = b.twins(p, "a refund that was not ordered here")
 		}
 		p = payment.ApplyRefundUpdate(p, *e.Refund, tx.Now)
-		if e.Refund.Final() { // perhaps one made in the Dashboard, or before the last of ours
-			if err := scheduleRefundCheck(tx, p, e); err != nil || p == before {
-				return LookedUp, change{}, err
+		if e.Refund.Final() { // it may be a refund by others, or an earlier one of ours
+			if err := scheduleRefundCheck(tx.Tx, p, e); err != nil || p == before {
+				return LookedUp, err
 			}
 		}
 	}
 	if p == before {
-		return Duplicate, change{}, nil
+		return Duplicate, nil
 	}
-	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
+	return Followed, tx.change(before, p)
 }
 
-// scheduleRefundCheck has Stripe be asked how much of a payment's charge is back: after a call that
-// is under way, whose answer may be the older one.
+// scheduleRefundCheck schedules a read of the charge's refunded total. If a call is in flight, the
+// read waits for it, because the call's result may be older.
 func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	due := tx.Now
 	if p.InFlight {
@@ -238,17 +233,19 @@ func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Reconcile: true})
 }
 
-// deferEvent is an event of a payment that is not known yet. What it says is read from Stripe when
-// the event of its session, which usually follows at once, has had its time.
-func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
+// deferEvent schedules a look-up for an event of an unknown payment. The look-up waits for the
+// event of the session, which usually follows at once.
+func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, err error) {
 	switch {
 	case e.Type == "payment_intent.canceled":
-		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
-	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
-		return NotOurs, change{}, nil
+		// There is no payment, or one that will be read from Stripe.
+		return Ignored, nil
+	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "":
+		// Refunds and disputes have metadata of their own, or none.
+		return NotOurs, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
-	return LookedUp, change{}, tx.AddLookup(
+	return LookedUp, tx.AddLookup(
 		ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now.Add(sessionEventGrace), Reconcile: facts},
 	)
 }

@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// overlap is how much of what was read before is read again: an event may be listed a little
-	// after it happened, and clocks differ.
+	// overlap is how much of the previous reading is read again. An event may be listed late, and
+	// clocks differ.
 	overlap = 10 * time.Minute
-	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
+	// eventsKept is how far back Stripe lists events: 30 days, less a day to be safe.
 	eventsKept = 29 * 24 * time.Hour
 	// sessionsOpen is how long before its payment a session may have been opened.
 	sessionsOpen = 24 * time.Hour
 )
 
-// runReconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may
-// be lost, late or not there at all.
+// runReconcile reads Stripe's events at the start and every PollInterval, because webhooks may be
+// lost, late or not set up.
 func (b *Bridge) runReconcile(ctx context.Context) {
 	failures := 0
 	var r reading
 	for ctx.Err() == nil {
-		if b.ready(ctx) != nil { // whoever makes it ready says what is wrong
-			_ = upstream.Sleep(ctx, measuring)
+		if b.ready(ctx) != nil { // keepTime reports the cause
+			_ = upstream.Sleep(ctx, measureInterval)
 			continue
 		}
 		if err := b.readEvents(ctx, &r); err != nil {
@@ -37,12 +37,12 @@ func (b *Bridge) runReconcile(ctx context.Context) {
 				b.c.Log.Warn("stripe events not read", "err", err)
 			}
 			failures++
-			b.toldStuck(failures, err)
+			b.reportStuck(failures, err)
 			_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), b.c.PollInterval))
 			continue
 		}
 		failures = 0
-		b.toldStuck(failures, nil)
+		b.reportStuck(failures, nil)
 		b.listed.Store(true)
 		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
@@ -54,44 +54,43 @@ func (b *Bridge) runReconcile(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-b.soon:
+		case <-b.eventsWanted:
 		}
 		timer.Stop()
 	}
 }
 
-// earlyAtOnce is how many readings of Stripe's events there may be before their time; one more is
-// added each hour. Together with one each five minutes they stay below the 10,000 reads a month
-// that Stripe leaves to the smallest account (docs/vendors.md, Q10).
-const earlyAtOnce = 20
+// maxEarlyReadings is how many readings may be made before their time. One more is allowed each
+// hour. With one reading every five minutes, they stay below the 10,000 reads a month of the
+// smallest Stripe account (docs/vendors.md, Q10).
+const maxEarlyReadings = 20
 
-// CardsSoon has Stripe's events be read now, if payments came since they were read last: somebody
-// looks for one of them by its card, which only Stripe's events tell. It says whether they are
+// CardsSoon starts a reading of Stripe's events if payments came since the last one. An operator is
+// searching a payment by its card, which only the events tell. It reports whether the events are
 // being read.
 func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 	newest, _, err := b.c.Ledger.Payments(ctx, ledger.Filter{Limit: 1})
 	if err != nil {
 		return false, fmt.Errorf("read the newest payment: %w", err)
 	}
-	// A payment may be older than the reading and yet come to the ledger after its charge was read:
-	// its time is that at which its transaction began.
-	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() && !b.chargeEarly.Load() {
+	// A payment may be older than the reading and yet be recorded after its charge was read,
+	// because CreatedAt is when its transaction began.
+	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.readingBegan.Load() && !b.chargeEarly.Load() {
 		return false, nil
 	}
-	if len(b.soon) == 0 { // else that is to come already
-		if !b.extra.Allow() {
+	if len(b.eventsWanted) == 0 { // else a reading is about to begin
+		if !b.earlyReadings.Allow() {
 			return false, nil
 		}
-		signal(b.soon)
+		signal(b.eventsWanted)
 	}
 	return true, nil
 }
 
-// maxCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
+// maxCatchUp limits how long deadlines wait for the look-ups that Stripe's events have scheduled.
 const maxCatchUp = 10 * time.Second
 
-// untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do
-// not tell.
+// untilLookedUp blocks until the scheduled look-ups of payments' money are done.
 func (b *Bridge) untilLookedUp(ctx context.Context) {
 	signal(b.lookupsDue)
 	for end := time.Now().Add(maxCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
@@ -102,24 +101,24 @@ func (b *Bridge) untilLookedUp(ctx context.Context) {
 	}
 }
 
-// reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what
-// was not read, not what was.
+// reading is the progress of a reading of Stripe's events. After a failed page the next attempt
+// resumes there.
 type reading struct {
-	began    time.Time // a local instant; zero: none has begun
-	since    time.Time // by Stripe's clock
-	sessions bool      // read, where they had to be
-	after    string    // the last event that was read
-	odd      []string  // what could not be read
-	compared bool      // an event was listed that was sent here
-	others   int       // how many endpoints of others have not accepted one, at most
+	began    time.Time // when the reading began, by the host's clock; zero: not yet
+	since    time.Time // read events since then, by Stripe's clock
+	sessions bool      // the sessions were read, if necessary
+	after    string    // the last event read
+	odd      []string  // the unreadable events
+	compared bool      // a listed event was delivered here as well
+	others   int       // the maximum of other endpoints that have not accepted such an event
 }
 
-// readEvents takes in the events since the last time through Receive, as if they had been
-// delivered. Where Stripe's list does not reach back far enough, the sessions are read themselves.
+// readEvents passes the events since the last reading to Receive, as if they had been delivered. If
+// Stripe's list does not reach back far enough, it reads the sessions as well.
 func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	if r.began.IsZero() {
 		since, err := b.readUntil(ctx)
-		if err == nil && since.After(b.now()) { // Stripe's time has just turned out to be earlier
+		if err == nil && since.After(b.now()) { // Stripe's time turned out to be earlier
 			if err = b.settleTime(ctx); err == nil {
 				since, err = b.readUntil(ctx)
 			}
@@ -127,13 +126,13 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
-		failing, err := b.c.Ledger.Meta(ctx, factOthers)
+		failing, err := b.c.Ledger.Meta(ctx, metaOthers)
 		if known, err := ledger.Found(err); err != nil {
 			return fmt.Errorf("read how many endpoints fail: %w", err)
 		} else if known {
-			b.others.Store(failing.UnixMilli())
+			b.failingEndpoints.Store(failing.UnixMilli())
 		}
-		if !b.listed.Load() { // the events of what is to be looked up are compared, too
+		if !b.listed.Load() { // events of pending look-ups are evidence
 			waiting, err := b.c.Ledger.LateLookups(ctx, since, 1)
 			if err != nil {
 				return fmt.Errorf("read what is to be looked up: %w", err)
@@ -163,7 +162,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			}
 			b.countOthers(r, e)
 			if e.ID == "" {
-				continue // it is counted, and nothing can be done with it
+				continue // it was counted, and nothing else is possible
 			}
 			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
 			switch {
@@ -179,29 +178,29 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		r.after, more = last, again
 	}
 	others := int64(r.others)
-	changed := r.compared && others != b.others.Load()
+	changed := r.compared && others != b.failingEndpoints.Load()
 	if b.c.Problems.Odd(oddListed, r.odd...) && len(r.odd) > 0 {
 		b.c.Log.Warn("unreadable events skipped", "events", r.odd)
 	}
 	began := b.clock().At(r.began)
 	*r = reading{}
-	b.began.Store(began.UnixMilli())
-	// If we stop before this is on disk, the same events are read again: repeats.
+	b.readingBegan.Store(began.UnixMilli())
+	// If the process stops here, the same events are read again: repeats.
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		if changed {
-			if err := tx.SetMeta(factOthers, time.UnixMilli(others)); err != nil {
+			if err := tx.SetMeta(metaOthers, time.UnixMilli(others)); err != nil {
 				return err
 			}
 		}
 		return tx.SetMeta(ledger.MetaEventsRead, began)
 	})
 	if err == nil && changed {
-		b.others.Store(others)
+		b.failingEndpoints.Store(others)
 	}
 	return err
 }
 
-// oddName names an event that cannot be read.
+// oddName returns the name of an unreadable event.
 func oddName(e Event) string {
 	if e.ID == "" {
 		return "an event without id"
@@ -218,8 +217,8 @@ func (b *Bridge) readUntil(ctx context.Context) (time.Time, error) {
 	return at, err
 }
 
-// chargesLast orders a page: a charge tells of a payment only once its session made one, and both
-// may be of the same second.
+// chargesLast orders a page, so that a charge comes after the session that creates its payment.
+// Both may have the same second.
 func chargesLast(e Event) int {
 	if e.Type == ChargeSucceeded {
 		return 1
@@ -228,8 +227,8 @@ func chargesLast(e Event) int {
 }
 
 // readSessions records the sessions opened since a time that were paid before Stripe's list of
-// events begins. Nothing tells whether they were handled, so a payment that is new to the ledger is
-// left to the operator. Later ones come with their events.
+// events begins. Nothing tells whether they were handled, so new ones are adopted. Later sessions
+// come with their events.
 func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) error {
 	var unreadable []string
 	for after, more := "", true; more; {
@@ -246,10 +245,10 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 				continue
 			}
 			s.Handled = handledLongAgo
-			var ask func(*ledger.Tx) error
-			if s.Disputed { // the list does not tell how the disputes stand
+			var ask func(*update) error
+			if s.Disputed { // the list does not include the disputes
 				s.Disputed = false
-				ask = func(tx *ledger.Tx) error {
+				ask = func(tx *update) error {
 					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Reconcile: true})
 				}
 			}
@@ -265,9 +264,9 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 	return nil
 }
 
-// judgedOnRestore applies a restore from a backup to a payment that the copy believes to be under
-// way.
-func judgedOnRestore(p payment.Payment, now time.Time) payment.Payment {
+// quarantined returns an open payment of a restored backup as it may be continued. A queued credit
+// is adopted, and an ordered refund is made only after the refunds were read.
+func quarantined(p payment.Payment, now time.Time) payment.Payment {
 	p.InFlight = false
 	switch {
 	case p.Delivery == payment.Queued:
@@ -278,37 +277,29 @@ func judgedOnRestore(p payment.Payment, now time.Time) payment.Payment {
 	return payment.Next(p, now)
 }
 
-// quarantineRestored looks at what a restored copy believes to be under way. The ledger that it was
-// copied from may have sent these credits and given this money back since, so nothing is sent
-// again, and nothing is given back before Stripe was asked what was.
+// quarantineRestored judges the open payments of a restored backup. The original ledger may have
+// sent their credits and made their refunds since. So no credit is sent again, and no refund is
+// made before Stripe's refunds were read.
 func (b *Bridge) quarantineRestored(ctx context.Context) error {
-	var judged []change
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+	payments := 0
+	err := b.update(ctx, func(tx *update) error {
 		list, err := tx.Restored()
 		if err != nil {
 			return err
 		}
-		judged = judged[:0]
+		payments = len(list)
 		for _, p := range list {
-			before := p
-			p = judgedOnRestore(p, tx.Now)
-			if err := tx.ChangePayment(before, p); err != nil {
+			if err := tx.change(p, quarantined(p, tx.Now)); err != nil {
 				return err
 			}
-			judged = append(judged, change{before: before, after: p})
 		}
 		return tx.SetQuarantined()
 	})
 	if err != nil {
 		return fmt.Errorf("judge what a restored copy holds: %w", err)
 	}
-	b.afterCommit(judged...)
-	if len(judged) > 0 {
-		b.c.Log.Warn(
-			"restored from backup",
-			"payments",
-			len(judged),
-		)
+	if payments > 0 {
+		b.c.Log.Warn("restored from backup", "payments", payments)
 	}
 	return nil
 }

@@ -1,9 +1,10 @@
 package bridge
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"math/big"
 	"time"
 
 	"notepay/internal/ledger"
@@ -11,62 +12,57 @@ import (
 	"notepay/internal/uid"
 )
 
-// ours reports whether a session is a purchase of ours. One in setup or subscription mode is
-// somebody else's, whatever its metadata say.
+// ours reports whether a session is a purchase of this project. A session in setup or subscription
+// mode is not, whatever its metadata say.
 func (b *Bridge) ours(s payment.CheckoutSession) bool {
 	return b.oursBy(s.Metadata) && (s.Mode == "" || s.Mode == "payment")
 }
 
-// oursBy reports whether metadata name a device, and our project or none (a test event that was
-// triggered by hand names none).
+// oursBy reports whether metadata name a device, and our project or none. A test event triggered by
+// hand names no project.
 func (b *Bridge) oursBy(metadata map[string]string) bool {
 	project := metadata["project"]
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// recordSession makes a payment of a session, once, and claims it if that is wanted; of one that is
-// known it takes in where its money is.
-func (b *Bridge) recordSession(
-	tx *ledger.Tx,
-	s payment.CheckoutSession,
-	claim bool,
-) (outcome string, _ change, err error) {
+// recordSession inserts the payment of a paid session, and claims it if claim is set. If the
+// payment exists, it applies the session's money and disputes.
+func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool) (outcome string, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
-		return WrongMode, change{}, nil
+		return WrongMode, nil
 	case !b.ours(s):
-		return NotOurs, change{}, nil
+		return NotOurs, nil
 	}
 	p, err := tx.Payment(payment.CreditID(s.ID))
 	known, err := ledger.Found(err)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	if known {
-		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
-			return "", change{}, err
-		}
-		c, err := claimsRead(tx, p, s)
-		if err != nil {
-			return "", change{}, err
-		}
-		changed := change{before: p, after: payment.ApplySession(p, s, c, tx.Now)}
-		if changed.after == changed.before {
-			return Duplicate, change{}, nil
-		}
-		return Followed, changed, tx.ChangePayment(changed.before, changed.after)
+		return applySessionState(tx, p, s)
 	}
 	p = payment.Payment{
-		ID: payment.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
-		DeviceUID: uid.Key(
-			s.Metadata["device_uid"],
-		), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
-		Delivery: payment.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, DeliveryAt: tx.Now, FundsAt: tx.Now,
-		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
+		ID:            payment.CreditID(s.ID),
+		SessionID:     s.ID,
+		PaymentIntent: s.PaymentIntent,
+		Token:         newToken(),
+		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
+		PriceID:       s.Metadata["price_id"],
+		Amount:        s.Amount,
+		Currency:      s.Currency,
+		Livemode:      s.Livemode,
+		CardLast4:     s.CardLast4,
+		ReceiptURL:    s.ReceiptURL,
+		Delivery:      payment.Queued,
+		PaidAt:        s.PaidAt,
+		CreatedAt:     tx.Now,
+		DeliveryAt:    tx.Now,
+		FundsAt:       tx.Now,
 	}
-	plan, manual, remembered, err := offered(tx, s)
+	plan, manual, remembered, err := offered(tx.Tx, s)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	switch {
 	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
@@ -74,13 +70,13 @@ func (b *Bridge) recordSession(
 	case s.IntentStatus == "requires_capture":
 		p.Funds = payment.Authorized
 	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
-		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent
-		// tells.
-		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
+		// It is not known whether Checkout calls an authorization "paid" (docs/vendors.md, Q8). The
+		// intent tells.
+		return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
 		p.Funds = payment.Paid
 	default:
-		return AwaitsPayment, change{}, nil
+		return AwaitsPayment, nil
 	}
 	lifetime := b.c.Lifetime
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
@@ -91,53 +87,66 @@ func (b *Bridge) recordSession(
 	}
 	if remembered {
 		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok && plan.CurrencyOptions == "" {
-			plan.CurrencyOptions = now.CurrencyOptions // they may have been added to the price since
+			plan.CurrencyOptions = now.CurrencyOptions // they may be newer than the link
 		}
-		p = payment.ApplyOffer(p, s, plan)
+		p = payment.ApplyOffer(p, s, plan, newAccessCode())
 	}
 	p = b.setDeadlines(p, lifetime, p.PaidAt)
 	outcome = Recorded
-	var ended *change
 	born := b.c.Ledger.CreatedAt()
 	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
-		return "", change{}, ErrTimeUnknown
+		return "", ErrTimeUnknown
 	}
-	why, err := b.evidence(tx, s, p)
+	why, err := b.evidence(tx.Tx, s, p)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	if why != "" || p.PaidAt.Before(born) {
 		p, outcome = payment.Adopt(p), Adopted
-	} else if p, ended, err = b.reserveDevice(tx, p); err != nil {
-		return "", change{}, err
+	} else if p, err = b.reserveDevice(tx, p); err != nil {
+		return "", err
 	}
-	c, err := claimsRead(tx, p, s)
+	c, err := readDisputes(tx.Tx, p, s)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	p = payment.Next(payment.ApplySession(p, s, c, tx.Now), tx.Now)
 	if claim {
-		var also *change
-		if p, also, err = b.claimNew(tx, p); err != nil {
-			return "", change{}, err
+		if p, err = b.claimNew(tx, p); err != nil {
+			return "", err
 		}
-		ended = cmp.Or(ended, also) // it takes its device once
 	}
-	inserted, err := tx.InsertPayment(p)
+	inserted, err := tx.insert(p)
 	if err == nil && !inserted {
-		return Duplicate, change{}, nil
+		return Duplicate, nil
 	}
 	if err == nil && why != "" {
-		err = auditAdoption(tx, p, why)
+		err = auditAdoption(tx.Tx, p, why)
 	}
 	if why == handledByTwin {
 		b.twins(p, "a machine has a credit that was not sent from here")
 	}
-	return outcome, change{after: p, ended: ended}, err
+	return outcome, err
 }
 
-// offered is the plan that is sold through a session, or through its link, and whether that only
-// holds the money; false if neither is remembered.
+// applySessionState applies the money, disputes and charge of a session to its payment.
+func applySessionState(tx *update, p payment.Payment, s payment.CheckoutSession) (outcome string, err error) {
+	if p, err = tx.setCharge(p, s.CardLast4, s.ReceiptURL); err != nil {
+		return "", err
+	}
+	c, err := readDisputes(tx.Tx, p, s)
+	if err != nil {
+		return "", err
+	}
+	after := payment.ApplySession(p, s, c, tx.Now)
+	if after == p {
+		return Duplicate, nil
+	}
+	return Followed, tx.change(p, after)
+}
+
+// offered returns the offer of a session or its link, and whether it only authorizes the money.
+// remembered is false if the ledger knows neither.
 func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manual, remembered bool, err error) {
 	if s.PaymentLink == "" {
 		made, err := tx.Session(s.ID)
@@ -149,8 +158,8 @@ func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manu
 	return link.Plan, link.Manual, remembered, err
 }
 
-// setDeadlines sets until when a credit lives, and until when a machine that confirms is waited
-// for. A machine may tell late what it began in time.
+// setDeadlines sets when a credit expires, and until when its machine has to confirm. A machine may
+// confirm late what it began in time.
 func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from time.Time) payment.Payment {
 	if lifetime <= 0 {
 		return p
@@ -164,33 +173,39 @@ func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from ti
 	return p
 }
 
-// reserveDevice has a timed credit take its device, or refuses it while another holds that. It
-// returns the change of one whose time is over, which the caller publishes.
-func (b *Bridge) reserveDevice(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+// reserveDevice makes a timed credit hold its device. It fails the credit if another one holds the
+// device, and frees the device from a credit whose time is over.
+func (b *Bridge) reserveDevice(tx *update, p payment.Payment) (payment.Payment, error) {
 	if p.Duration == 0 || p.HoldsDevice {
-		return p, nil, nil
+		return p, nil
 	}
 	other, err := tx.Occupant(p.DeviceUID)
 	taken, err := ledger.Found(err)
 	if err != nil {
-		return p, nil, err
+		return p, err
 	}
 	if taken {
-		ended = &change{before: other, after: payment.Next(other, tx.Now)}
-		if ended.after.HoldsDevice {
-			return payment.Fail(p, payment.ReasonBusy), nil, nil
+		ended := payment.Next(other, tx.Now)
+		if ended.HoldsDevice {
+			return payment.Fail(p, payment.ReasonBusy), nil
 		}
-		if err := tx.ChangePayment(ended.before, ended.after); err != nil {
-			return p, nil, err
+		if err := tx.change(other, ended); err != nil {
+			return p, err
 		}
 	}
 	p.HoldsDevice = true
-	return p, ended, nil
+	return p, nil
 }
 
-// newToken is 128 random bits, the name of the payer's page.
+// newToken returns 128 random bits, which name the customer's page.
 func newToken() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
 	return hex.EncodeToString(b[:])
+}
+
+// newAccessCode returns six random digits.
+func newAccessCode() string {
+	n, _ := rand.Int(rand.Reader, big.NewInt(1_000_000)) // never fails (crypto/rand)
+	return fmt.Sprintf("%06d", n)
 }

@@ -13,34 +13,35 @@ import (
 	"notepay/internal/payment"
 )
 
-// The success page asks Stripe for sessions that the ledger does not know yet. Anybody can invent
-// their ids, and an id alone does not tell a payer from a stranger: Stripe's ids have no check
-// digits, and cookies and addresses cost a stranger nothing. So three things answer a payer.
-//   - A session that we made ourselves is in the ledger. It has reads of its own, and a stranger
-//     gets such an id only by opening a session.
-//   - Any other id shares a few reads a second with all invented ones. Each is asked for once a
-//     minute.
-//   - Where those are used up, Stripe's list of events is read. One such reading finds all payers
-//     together, however many ids were invented.
+// The success page needs sessions that the ledger does not know yet. Anybody can invent their ids,
+// and an id does not tell a customer from a stranger: Stripe's ids have no check digits, and
+// cookies and addresses cost a stranger nothing. So customers are served in three ways.
+//
+//   - A session that notepay created is in the ledger. Such sessions have their own limit of reads,
+//     and a stranger gets such an id only by opening a session.
+//   - Any other id shares a few reads a second with all invented ones. Each id is read at most once
+//     a minute.
+//   - When those reads are used up, Stripe's list of events is read. One reading finds all
+//     customers, however many ids were invented.
 
-// returning is who came back from Stripe and is not known yet.
+// returning holds the limits for customers who return from Stripe before their payment is known.
 type returning struct {
-	made     *rate.Limiter // reads of sessions that we made
-	others   *rate.Limiter // and of all others
+	made     *rate.Limiter // reads of sessions that notepay created
+	others   *rate.Limiter // reads of all other sessions
 	catchUps *rate.Limiter // readings of Stripe's events for those without a read
-	waiting  atomic.Int64  // requests that wait for one
+	waiting  atomic.Int64  // requests that wait for such a reading
 
 	mu    sync.Mutex
-	ended chan struct{} // closed when a reading has ended
+	ended chan struct{} // closed and replaced when a reading ends
 }
 
 const (
-	// madePerSecond is how often the success page may read sessions that we made, and
-	// readsPerSecond all others.
+	// madePerSecond limits the reads of sessions that notepay created, and readsPerSecond those of
+	// all others.
 	madePerSecond, readsPerSecond = 10, 2
-	// catchUpEvery is how often events may be read for those who came back.
-	catchUpEvery = 5 * time.Second
-	// maxWaiting bounds the requests that wait for it; the pages of others ask again by themselves.
+	// catchUpInterval is the minimum interval between readings of events for returning customers.
+	catchUpInterval = 5 * time.Second
+	// maxWaiting limits the waiting requests. The pages of all others ask again by themselves.
 	maxWaiting = 64
 )
 
@@ -48,12 +49,12 @@ func newReturning() *returning {
 	return &returning{
 		made:     rate.NewLimiter(madePerSecond, madePerSecond),
 		others:   rate.NewLimiter(readsPerSecond, readsPerSecond),
-		catchUps: rate.NewLimiter(rate.Every(catchUpEvery), 1),
+		catchUps: rate.NewLimiter(rate.Every(catchUpInterval), 1),
 		ended:    make(chan struct{}),
 	}
 }
 
-// mayRead reports whether a session may be read by itself now.
+// mayRead reports whether a session may be read from Stripe now.
 func (b *Bridge) mayRead(ctx context.Context, id string) (bool, error) {
 	made, err := b.c.Ledger.HasSession(ctx, id)
 	if err != nil {
@@ -65,7 +66,7 @@ func (b *Bridge) mayRead(ctx context.Context, id string) (bool, error) {
 	return b.returning.others.Allow(), nil
 }
 
-// readingEnded tells those who wait that Stripe's events were read.
+// readingEnded wakes the waiting requests after a reading of Stripe's events.
 func (r *returning) readingEnded() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,11 +80,11 @@ func (r *returning) nextEnd() <-chan struct{} {
 	return r.ended
 }
 
-// catchUp waits until a reading of Stripe's events, or a webhook, tells of a session's payment. It
-// returns ErrTooBusy if none does in time, or if too many wait.
+// catchUp blocks until a reading of Stripe's events, or a webhook, has recorded the session's
+// payment. It returns ErrTooBusy after maxSessionRead, or if too many requests wait.
 func (b *Bridge) catchUp(ctx context.Context, id string) (payment.Payment, error) {
 	r := b.returning
-	if !b.eventsRead.Load() { // they are being read for the first time, and that may take long
+	if !b.eventsRead.Load() { // the first reading may take long
 		return payment.Payment{}, ErrTooBusy
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxSessionRead)
@@ -93,7 +94,7 @@ func (b *Bridge) catchUp(ctx context.Context, id string) (payment.Payment, error
 	for {
 		ended := r.nextEnd()
 		if r.catchUps.Allow() {
-			signal(b.soon)
+			signal(b.eventsWanted)
 		}
 		if !wait {
 			return payment.Payment{}, ErrTooBusy

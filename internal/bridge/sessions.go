@@ -14,10 +14,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Session finds the payment of a session, asking Stripe if it is not in the ledger yet: the
-// customer may be back from Stripe before the webhook, or there is none. It returns
-// ledger.ErrNotFound for a session that is not ours or not paid, ErrTooBusy when Stripe was asked
-// too often, and other errors when it could not be asked.
+// Session returns the payment of a session, and reads the session from Stripe if the ledger does
+// not have it: the customer may be back before the webhook. It returns ledger.ErrNotFound for a
+// session that is not ours or not paid, and ErrTooBusy while too many sessions are being read.
 func (b *Bridge) Session(ctx context.Context, id string) (payment.Payment, error) {
 	p, err := b.c.Ledger.Payment(ctx, id)
 	if !errors.Is(err, ledger.ErrNotFound) {
@@ -26,7 +25,7 @@ func (b *Bridge) Session(ctx context.Context, id string) (payment.Payment, error
 	if strings.HasPrefix(id, "cs_live_") != b.c.Livemode || b.unknownSessions.lately(id, time.Now()) {
 		return p, ledger.ErrNotFound
 	}
-	_, err, _ = b.asking.Do(id, func() (any, error) {
+	_, err, _ = b.reads.Do(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSessionRead)
 		defer cancel()
 		if may, err := b.mayRead(ctx, id); err != nil || !may {
@@ -47,11 +46,11 @@ func (b *Bridge) Session(ctx context.Context, id string) (payment.Payment, error
 	return b.c.Ledger.Payment(ctx, id)
 }
 
-// maxSessionRead is how long a customer waits for Stripe's answer; the page then asks again.
+// maxSessionRead is how long a customer waits for Stripe's reply. Then the page asks again.
 const maxSessionRead = 10 * time.Second
 
-// negativeCache remembers for a while which sessions Stripe does not know: invented ones must not
-// cost a read each time.
+// negativeCache remembers for a minute which sessions Stripe does not know, so that an invented id
+// costs one read a minute.
 type negativeCache struct {
 	mu  sync.Mutex
 	ids map[string]time.Time
@@ -59,7 +58,7 @@ type negativeCache struct {
 
 const (
 	missLifetime = time.Minute
-	maxMisses    = 1000 // at two reads a second there are never so many within a minute
+	maxMisses    = 1000 // two reads a second need only 120
 )
 
 func (m *negativeCache) lately(id string, now time.Time) bool {
@@ -78,7 +77,7 @@ func (m *negativeCache) add(id string, now time.Time) {
 	m.ids[id] = now
 }
 
-// readSession reads a session from Stripe and records what it says.
+// readSession reads a session from Stripe and records it.
 func (b *Bridge) readSession(ctx context.Context, id string) error {
 	s, err := b.c.Stripe.Session(ctx, id)
 	if upstream.OutcomeOf(err) == upstream.Rejected {
@@ -87,11 +86,11 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("read session: %w", err)
 	}
-	if s.PaidAt.IsZero() { // a free session: Stripe tells when it was opened, not when it was completed
+	if s.PaidAt.IsZero() { // a free session, for which Stripe tells only when it was opened
 		s.PaidAt = s.Created
 	}
 	if b.earlierState(s.PaidAt) && !b.listed.Load() {
-		return ErrTooBusy // Stripe's list, which is being read, may tell that it was handled
+		return ErrTooBusy // Stripe's list is being read, and may tell that it was handled
 	}
 	if s.Handled, err = b.pendingNote(ctx, s); err != nil {
 		return err
@@ -104,19 +103,15 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// recordNow records a session that Stripe was asked for, and in the same transaction does what else
-// the caller wants.
-func (b *Bridge) recordNow(
-	ctx context.Context,
-	s payment.CheckoutSession,
-	also func(*ledger.Tx) error,
-) (outcome string, err error) {
+// recordNow records a session that was read from Stripe, and runs also in the same transaction
+// unless it is nil.
+func (b *Bridge) recordNow(ctx context.Context, s payment.CheckoutSession,
+	also func(*update) error) (outcome string, err error) {
 	if err := b.mayRecord(ctx); err != nil {
 		return "", err
 	}
-	var changed change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if outcome, changed, err = b.recordSession(tx, s, false); err == nil && also != nil {
+	err = b.update(ctx, func(tx *update) (err error) {
+		if outcome, err = b.recordSession(tx, s, false); err == nil && also != nil {
 			err = also(tx)
 		}
 		return err
@@ -127,6 +122,5 @@ func (b *Bridge) recordNow(
 	if outcome == LookedUp {
 		signal(b.lookupsDue)
 	}
-	b.afterCommit(changed)
 	return outcome, nil
 }

@@ -8,36 +8,35 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 )
 
-// Whatever is compared with a payment's times is Stripe's time (vendortime). A new ledger decides
-// nothing before Stripe has told its time: a birth by a wrong clock would disown payments, or
-// deliver those of another ledger again.
+// Payments have times by Stripe's clock (vendortime), so every deadline is compared with Stripe's
+// time. A new ledger decides nothing before it knows that time. With a birth by a wrong clock it
+// would adopt its own payments, or deliver those of another ledger again.
 
-// ErrTimeUnknown is returned for what cannot be decided before Stripe has told its time.
+// ErrTimeUnknown is returned for what cannot be decided before Stripe's time is known.
 var ErrTimeUnknown = errors.New("the time of Stripe is not known yet")
 
 const (
-	// learnAtMost is how long the queue of an existing ledger waits for Stripe's time. Then its
-	// notes go out all the same: Stripe may be down. Deadlines wait on.
-	learnAtMost = 5 * time.Second
-	// askEvery is how often Stripe is asked for its time while that is not known.
-	askEvery = 5 * time.Second
-	// askLimit is how long such a call may take.
-	askLimit = 5 * time.Second
+	// maxLearnTime is how long the queue of an existing ledger waits for Stripe's time. Then it
+	// sends notes all the same, because Stripe may be down. Deadlines keep waiting.
+	maxLearnTime = 5 * time.Second
+	// askInterval is the interval between requests for Stripe's time while that is unknown.
+	askInterval = 5 * time.Second
+	// askTimeout is the maximum duration of such a request.
+	askTimeout = 5 * time.Second
 )
 
-// timekeeper is what the bridge remembers of the time.
+// timekeeper is the bridge's state about the time.
 type timekeeper struct {
 	mu        sync.Mutex
 	settled   atomic.Bool
-	corrected time.Duration // the largest offset of the clock since stored times were corrected last
-	asked     time.Time     // a local instant: when LearnTime asked last
+	corrected time.Duration // the maximum offset since stored times were last corrected
+	asked     time.Time     // when LearnTime asked last, by the host's clock
 }
 
 // now returns the ledger's time, which is Stripe's.
@@ -45,7 +44,7 @@ func (b *Bridge) now() time.Time { return b.c.Ledger.Now() }
 
 func (b *Bridge) clock() *vendortime.Clock { return b.c.Ledger.Clock() }
 
-// ready settles the ledger once Stripe's time is known. Before, it returns ErrTimeUnknown.
+// ready settles the ledger once Stripe's time is known. Before that it returns ErrTimeUnknown.
 func (b *Bridge) ready(ctx context.Context) error {
 	switch {
 	case b.time.settled.Load():
@@ -56,7 +55,7 @@ func (b *Bridge) ready(ctx context.Context) error {
 	return b.settleTime(ctx)
 }
 
-// mayRecord returns ErrTimeUnknown while the ledger has no birth, for then no payment can be
+// mayRecord returns ErrTimeUnknown while the ledger has no birth, because then no payment can be
 // judged.
 func (b *Bridge) mayRecord(ctx context.Context) error {
 	err := b.ready(ctx)
@@ -66,8 +65,8 @@ func (b *Bridge) mayRecord(ctx context.Context) error {
 	return err
 }
 
-// settleTime fixes the ledger's birth and corrects what was stored by a clock that was ahead. It
-// does so again when Stripe's time turns out to be earlier than was believed.
+// settleTime fixes the ledger's birth, and corrects times that were stored by a clock that was
+// ahead. It does so again if Stripe's time turns out to be earlier.
 func (b *Bridge) settleTime(ctx context.Context) error {
 	b.time.mu.Lock()
 	defer b.time.mu.Unlock()
@@ -89,12 +88,10 @@ func (b *Bridge) settleTime(ctx context.Context) error {
 	return nil
 }
 
-// correctWaits shortens waits that end later than their kind allows, because the clock was ahead
-// when they were stored.
+// correctWaits shortens waits that a clock that was ahead has made too long.
 func (b *Bridge) correctWaits(ctx context.Context) error {
-	var changes []change
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		changes = changes[:0]
+	corrected := 0
+	err := b.update(ctx, func(tx *update) error {
 		if err := tx.ClampTimes(tx.Now.Add(payment.MaxBackoff)); err != nil {
 			return err
 		}
@@ -112,30 +109,24 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 			if b.tooEarly(p, tx.Now) {
 				continue
 			}
-			c := change{before: p, after: payment.Next(payment.ClampTimes(p, tx.Now), tx.Now)}
-			if c.after == c.before {
-				continue
-			}
-			if err := tx.ChangePayment(c.before, c.after); err != nil {
+			if err := tx.change(p, payment.Next(payment.ClampTimes(p, tx.Now), tx.Now)); err != nil {
 				return err
 			}
-			changes = append(changes, c)
 		}
+		corrected = len(tx.changes)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// If we stop here, the rows are right: who is to be told of them reads them at the start.
-	b.afterCommit(changes...)
-	if len(changes) > 0 {
-		b.c.Log.Info("stored waits corrected", "payments", len(changes))
+	if corrected > 0 {
+		b.c.Log.Info("stored waits corrected", "payments", corrected)
 	}
 	return nil
 }
 
-// learnTime blocks until Stripe's time is known and the ledger settled. A ledger that was settled
-// by an earlier process waits only a moment.
+// learnTime blocks until Stripe's time is known and the ledger is settled. If an earlier process
+// has settled the ledger, it blocks for at most maxLearnTime.
 func (b *Bridge) learnTime(ctx context.Context) {
 	began := time.Now()
 	for failures := 0; ctx.Err() == nil; {
@@ -150,32 +141,32 @@ func (b *Bridge) learnTime(ctx context.Context) {
 		}
 		failures++
 		b.judgeTime(failures > 1)
-		if !b.c.Ledger.CreatedAt().IsZero() && time.Since(began) >= learnAtMost {
+		if !b.c.Ledger.CreatedAt().IsZero() && time.Since(began) >= maxLearnTime {
 			break
 		}
 		if failures == 1 {
 			b.c.Log.Warn("stripe time unknown", "err", err)
 		}
-		_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), askEvery)) // the loop sees a context that ended
+		_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), askInterval))
 	}
 	b.judgeTime(false)
 }
 
-// askTime makes a call to Stripe, from whose reply the clock learns.
+// askTime makes a call to Stripe, from whose reply the clock learns the time.
 func (b *Bridge) askTime(ctx context.Context) error {
 	if b.c.AskTime == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	return b.c.AskTime(ctx)
 }
 
-// LearnTime asks Stripe for its time, unless it was asked a moment ago: something that Stripe
-// signed does not agree with what we take for its time.
+// LearnTime asks Stripe for its time, at most every askInterval. Callers use it when a time signed
+// by Stripe disagrees with the clock.
 func (b *Bridge) LearnTime(ctx context.Context) {
-	_, _, _ = b.asking.Do("time", func() (any, error) {
-		if !b.time.asked.IsZero() && time.Since(b.time.asked) < askEvery {
+	_, _, _ = b.reads.Do("time", func() (any, error) {
+		if !b.time.asked.IsZero() && time.Since(b.time.asked) < askInterval {
 			return nil, nil
 		}
 		b.time.asked = time.Now()
@@ -197,14 +188,14 @@ func (b *Bridge) settleIfKnown(ctx context.Context) error {
 	return b.settleTime(ctx)
 }
 
-// keepTime watches the host's clock: sales stop while it is wrong. It asks Stripe for the time
-// where that is in doubt.
+// keepTime checks the host's clock every second. It stops sales while the clock is wrong, and asks
+// Stripe for the time while that is in doubt.
 func (b *Bridge) keepTime(ctx context.Context) {
 	var next time.Time
-	for upstream.Sleep(ctx, measuring) == nil {
+	for upstream.Sleep(ctx, measureInterval) == nil {
 		b.judgeTime(true)
 		if (b.clock().Doubtful() || !b.clock().Known()) && !time.Now().Before(next) {
-			next = time.Now().Add(askEvery)
+			next = time.Now().Add(askInterval)
 			if err := b.askTime(ctx); err != nil && ctx.Err() == nil {
 				b.c.Log.Debug("stripe time unknown", "err", err)
 			}
@@ -216,7 +207,7 @@ func (b *Bridge) keepTime(ctx context.Context) {
 }
 
 // judgeTime raises the clock's problem while the host's clock is wrong, or while a new ledger waits
-// for Stripe's time, and clears it when that is over.
+// for Stripe's time. Otherwise it clears the problem.
 func (b *Bridge) judgeTime(waited bool) {
 	p := problem.Problem{Code: problem.Clock, StopsSales: true}
 	ahead, seen := b.clock().Ahead()
@@ -238,7 +229,7 @@ func (b *Bridge) judgeTime(waited bool) {
 	}
 }
 
-// clockText says how wrong the host's clock is and what to do.
+// clockText returns how wrong the host's clock is and what to do.
 func clockText(ahead time.Duration) string {
 	way := "ahead of"
 	if ahead < 0 {

@@ -8,8 +8,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// What happens while a long reading goes on is behind its first page. So the next reading begins
-// where this one began.
+// Events during a long reading are behind its first page. So the next reading begins where this one
+// began.
 func TestEventsReadIsWhenTheReadingBegan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -9,24 +9,22 @@ import (
 	"notepay/internal/upstream"
 )
 
-// runTimers does what time alone decides, when the time has come.
+// runTimers applies deadlines that need no call.
 func (b *Bridge) runTimers(ctx context.Context) {
 	for ctx.Err() == nil {
 		if !b.clock().Known() {
-			_ = upstream.Sleep(ctx, measuring)
+			_ = upstream.Sleep(ctx, measureInterval)
 			continue
 		}
-		var changes []change
-		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			changes = changes[:0]
+		full := false
+		err := b.update(ctx, func(tx *update) error {
 			due, err := tx.DueWaits(maxTimed)
 			for _, p := range due {
-				c := change{before: p, after: payment.Next(p, tx.Now)}
-				if err := tx.ChangePayment(c.before, c.after); err != nil {
+				if err := tx.change(p, payment.Next(p, tx.Now)); err != nil {
 					return err
 				}
-				changes = append(changes, c)
 			}
+			full = len(due) == maxTimed
 			return err
 		})
 		if err != nil {
@@ -36,8 +34,7 @@ func (b *Bridge) runTimers(ctx context.Context) {
 			}
 			continue
 		}
-		b.afterCommit(changes...)
-		if len(changes) < maxTimed {
+		if !full {
 			b.waitUntilDue(ctx, b.timersDue, ledger.InTime)
 		}
 	}

@@ -7,8 +7,9 @@ import (
 	"notepay/internal/problem"
 )
 
-// twins marks a payment and tells the operator. The mark also makes a deletion that finds no note a
-// doubt: the other installation may have deleted it.
+// twins marks a payment for review and reports a second installation to the operator. The mark also
+// makes a deletion that finds no note unclear, because the other installation may have deleted the
+// note.
 func (b *Bridge) twins(p payment.Payment, sign string) payment.Payment {
 	if p.ReviewReason == "" {
 		p.ReviewReason = payment.ReviewTwins
@@ -20,7 +21,7 @@ func (b *Bridge) twins(p payment.Payment, sign string) payment.Payment {
 	return p
 }
 
-// countNotes looks for the notes of another installation: more notes of a credit are pending than
+// countNotes detects the notes of another installation: more notes of a credit are pending than
 // this ledger has posted.
 func (b *Bridge) countNotes(tx *ledger.Tx, p payment.Payment, notes int) (payment.Payment, error) {
 	if notes < 2 || b.beforeStart(p.PaidAt) {
@@ -33,21 +34,19 @@ func (b *Bridge) countNotes(tx *ledger.Tx, p payment.Payment, notes int) (paymen
 	return p, err
 }
 
-// refundedElsewhere reports whether a refund carries our order of a payment that this ledger has
-// not given.
+// refundedElsewhere reports whether a refund has the metadata of an order that this ledger has not
+// made.
 func refundedElsewhere(p payment.Payment, e Event) bool {
 	return e.Refund != nil && e.Refund.Credit == p.ID && e.Refund.Number > p.RefundSeq
 }
 
-// confirmedElsewhere applies an answer to a credit that this ledger has not posted.
-func (b *Bridge) confirmedElsewhere(
-	tx *ledger.Tx,
-	p payment.Payment,
-	c payment.Confirmation,
-) (payment.Payment, string, error) {
+// confirmedElsewhere applies a confirmation of a credit that this ledger has not posted.
+func (b *Bridge) confirmedElsewhere(tx *ledger.Tx, p payment.Payment,
+	c payment.Confirmation) (payment.Payment, string, error) {
 	posted, err := tx.NotesPosted(p.ID)
 	if posted > 0 || err != nil {
-		// a note that was taken back and is posted again: the machine had fetched it
+		// The note was recalled and the credit is sent again. The machine had fetched the first
+		// note.
 		return p, payment.ConfirmationNoPost, err
 	}
 	before := p

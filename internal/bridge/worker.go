@@ -15,26 +15,25 @@ import (
 )
 
 const (
-	// notehubWorkers is how many calls to Notehub may be under way. There is at most one for a
-	// device, so this is how many slow or dead devices it takes to hold up a healthy one; those
-	// that failed before may take half of them.
+	// notehubWorkers limits the calls to Notehub in flight. A device has at most one. So it takes
+	// that many slow devices to delay a healthy one. Calls that failed before get at most half of
+	// the slots.
 	notehubWorkers = 64
-	// stripeWorkers is the same for Stripe, whose calls are few and quick.
+	// stripeWorkers limits the calls to Stripe in flight, which are few and quick.
 	stripeWorkers = 8
-	// maxIdle is how long a worker sleeps at the most when nothing is due: the ledger may have been
-	// written to in ways not foreseen.
+	// maxIdle is the maximum sleep of a worker without due work, in case a signal was missed.
 	maxIdle = 30 * time.Second
-	// settleTime is how long the result of a call is tried to be written down before it is left to
-	// the lease.
-	settleTime = 4 * time.Second
-	// disputeSettles is how long after Stripe refused a refund for a dispute its disputes are read.
-	disputeSettles = time.Minute
-	// maxTimed is how many payments are looked at together whose time has come.
+	// recordTimeout is how long to try to record a call's result. After that the lease decides.
+	recordTimeout = 4 * time.Second
+	// disputeDelay is the wait until a payment's disputes are read after Stripe rejected a refund
+	// for one.
+	disputeDelay = time.Minute
+	// maxTimed limits the payments of one transaction of runTimers.
 	maxTimed = 64
 )
 
-// Run works until ctx ends: then nothing more is claimed, and what is under way may finish until
-// the calls' own context ends.
+// Run works until ctx ends. Then it claims nothing more, and calls in flight may finish until the
+// context calls ends.
 func (b *Bridge) Run(ctx, calls context.Context) {
 	b.learnTime(ctx)
 	b.recoverState(ctx)
@@ -55,7 +54,8 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Wait()
 }
 
-// recoverState judges what is remembered before anything is done with it.
+// recoverState prepares the state of the last run: it quarantines a restored backup, and publishes
+// the devices in use.
 func (b *Bridge) recoverState(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := b.quarantineRestored(ctx)
@@ -74,7 +74,7 @@ func (b *Bridge) recoverState(ctx context.Context) {
 	}
 }
 
-// execute makes the one call that a claimed payment needs, and settles.
+// execute makes the call of a claimed payment and records its outcome.
 func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 	began := time.Now()
 	o := payment.Outcome{Action: p.Step, NoteID: payment.NextRecallNote(p), Began: b.clock().At(began)}
@@ -96,16 +96,22 @@ func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 		if o.Reconciled = p.ReconcileRefund; o.Reconciled {
 			o.Refunds, err = b.c.Stripe.Refunds(call, p.PaymentIntent)
 		} else {
-			o.Refund, err = b.c.Stripe.Refund(call, payment.RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundSeq})
+			o.Refund, err = b.c.Stripe.Refund(call, payment.RefundOrder{
+				Intent: p.PaymentIntent,
+				Amount: p.RefundAmount,
+				Credit: p.ID,
+				Number: p.RefundSeq,
+			})
 		}
 	}
 	b.lateness.took(p, o, err, time.Now(), b.now())
 	b.recordOutcome(p, o, time.Since(began), err)
 }
 
-// pending asks Notehub which notes of a credit wait for its device. Of a note that cannot be read
-// nobody can say whose it is: while one waits and none is the credit's, that is no evidence that
-// its note was fetched. A credit whose only note was listed and deleted cannot be that one.
+// pending returns the pending notes of a credit at Notehub. An unreadable note may belong to any
+// credit. So while one waits and none is the credit's, the list is no evidence that the credit's
+// note was fetched, and pending returns an error. A credit whose only note was listed and deleted
+// needs no such evidence.
 func (b *Bridge) pending(ctx context.Context, p payment.Payment) ([]string, error) {
 	pending, err := b.c.Notehub.PendingNotes(ctx, p.DeviceUID)
 	ids := payment.NotesOf(p, pending)
@@ -121,19 +127,20 @@ func (b *Bridge) pending(ctx context.Context, p payment.Payment) ([]string, erro
 	return ids, err
 }
 
-// settling returns the context in which the result of a call is written down: the calls' own may
-// have ended.
-func settling(calls context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(calls), settleTime)
+// recordContext returns the context for recording a call's result, because the call's own context
+// may have ended.
+func recordContext(calls context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(calls), recordTimeout)
 }
 
-// recordOutcome writes down what a call came to. It does so also while we shut down, and tries
-// again while the disk refuses: what was seen must not be lost. If we stop before it is on disk,
-// the claim runs out and the call counts as unclear.
+// recordOutcome records the result of a call, also during shutdown. It retries while the disk
+// fails, because the result must not be lost. If the process stops before it is durable, the lease
+// ends and the call counts as unclear.
 func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took time.Duration, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
-	if o.Action == payment.StepRefund && !claimed.ReconcileRefund { // the row tells the amount of the last refund alone
+	// The row holds only the amount of the last refund.
+	if o.Action == payment.StepRefund && !claimed.ReconcileRefund {
 		attempt.Detail = fmt.Sprintf("%d %s", claimed.RefundAmount, claimed.Currency)
 	}
 	if callErr != nil {
@@ -145,74 +152,48 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 			attempt.Outcome = "failed"
 		}
 	}
-	var changed change
-	write := func(tx *ledger.Tx) (err error) {
-		if changed.before, err = tx.Payment(claimed.ID); err != nil {
+	var p payment.Payment // as the call leaves it
+	write := func(tx *update) error {
+		before, err := tx.Payment(claimed.ID)
+		if err != nil {
 			return err
 		}
-		o.Stale = changed.before.FencingToken != claimed.FencingToken
-		changed.after = payment.ApplyOutcome(changed.before, o, tx.Now)
-		if changed.after, err = b.countNotes(tx, changed.after, len(o.NoteIDs)); err != nil {
+		o.Stale = before.FencingToken != claimed.FencingToken
+		if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(before, o, tx.Now), len(o.NoteIDs)); err != nil {
 			return err
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+		if err := tx.change(before, p); err != nil {
 			return err
 		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
-			return err
-		}
-		if errors.Is(callErr, payment.ErrDisputed) { // which disputes there are is read, in case that no event tells
-			if err := tx.AddLookup(ledger.Lookup{ID: claimed.PaymentIntent, PaidAt: tx.Now, DueAt: tx.Now.Add(disputeSettles), Reconcile: true}); err != nil {
+		// Read the disputes, in case no event reports them.
+		if errors.Is(callErr, payment.ErrDisputed) {
+			due := tx.Now.Add(disputeDelay)
+			l := ledger.Lookup{ID: claimed.PaymentIntent, PaidAt: tx.Now, DueAt: due, Reconcile: true}
+			if err := tx.AddLookup(l); err != nil {
 				return err
 			}
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
-	ctx, cancel := settling(context.Background())
+	ctx, cancel := recordContext(context.Background())
 	defer cancel()
-	err := b.c.Ledger.Update(ctx, write)
+	err := b.update(ctx, write)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("result not recorded, retrying", "payment", claimed.ID, "err", err)
 		if upstream.Sleep(ctx, time.Second) == nil {
-			err = b.c.Ledger.Update(ctx, write)
+			err = b.update(ctx, write)
 		}
 	}
 	if err != nil {
 		b.c.Log.Error("result not recorded", "payment", claimed.ID, "err", err)
 		return
 	}
-	b.afterCommit(changed)
 	b.c.Observe.Attempt(o.Action, o.Result.String(), took)
 	level := slog.LevelInfo
 	if attempt.Outcome == "failed" {
 		level = slog.LevelWarn
 	}
-	p := changed.after
-	b.c.Log.Log(
-		context.Background(),
-		level,
-		"attempt",
-		"payment",
-		p.ID,
-		"device",
-		p.DeviceUID,
-		"action",
-		o.Action,
-		"outcome",
-		o.Result.String(),
-		"status",
-		attempt.Status,
-		"took",
-		took.Round(time.Millisecond),
-		"stale",
-		o.Stale,
-		"machine",
-		p.Delivery,
-		"money",
-		p.Funds,
-		"next_at",
-		p.DueAt,
-		"detail",
-		attempt.Detail,
-	)
+	b.c.Log.Log(context.Background(), level, "attempt", "payment", p.ID, "device", p.DeviceUID, "action", o.Action,
+		"outcome", o.Result.String(), "status", attempt.Status, "took", took.Round(time.Millisecond),
+		"stale", o.Stale, "machine", p.Delivery, "money", p.Funds, "next_at", p.DueAt, "detail", attempt.Detail)
 }

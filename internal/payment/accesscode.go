@@ -1,26 +1,22 @@
 package payment
 
 import (
-	"crypto/rand"
-	"fmt"
-	"math/big"
 	"strings"
 	"time"
 )
 
-// The code of a machine that is a door or a locker: six digits in the note and on the payer's page.
-// It is in the ledger while it opens anything, and nowhere else.
+// Some devices are doors or lockers, which open with an access code. It is six digits, in the note
+// and on the customer's page. The ledger keeps it only while it can open something.
 
-// AssignAccessCode gives a credit its code, if its machine is opened with one and it has none.
-func AssignAccessCode(p Payment) Payment {
+// AssignAccessCode stores code, six digits, in a credit whose machine needs one and which has none.
+func AssignAccessCode(p Payment, code string) Payment {
 	if p.NeedsAccessCode && p.AccessCode == "" && p.Delivery != Failed {
-		n, _ := rand.Int(rand.Reader, big.NewInt(1_000_000)) // never fails (crypto/rand)
-		p.AccessCode = fmt.Sprintf("%06d", n)
+		p.AccessCode = code
 	}
 	return p
 }
 
-// expireAccessCode forgets the code of a credit when it opens nothing any more.
+// expireAccessCode removes the code once it opens nothing. Until then it schedules the removal.
 func expireAccessCode(p Payment, now time.Time) Payment {
 	if !AccessCodeValid(p, now) {
 		p.AccessCode = ""
@@ -30,7 +26,7 @@ func expireAccessCode(p Payment, now time.Time) Payment {
 	return p
 }
 
-// AccessCodeValid says whether a payment has a code that opens its machine at now, or will when the
+// AccessCodeValid reports whether the payment's code opens its machine at now, or will once the
 // machine has it.
 func AccessCodeValid(p Payment, now time.Time) bool {
 	if p.AccessCode == "" || p.Delivery == Failed || p.Delivery == Done || FundsReturned(p) {
@@ -44,11 +40,11 @@ func AccessCodeValid(p Payment, now time.Time) bool {
 	return until.IsZero() || now.Before(until)
 }
 
-// accessCodeLifetime is how long a code opens a machine that has no end of its own.
+// accessCodeLifetime is how long a code opens a machine if the credit itself has no end.
 const accessCodeLifetime = 24 * time.Hour
 
-// accessCodeEnds is when the code of a credit opens nothing any more: at the credit's end, where it
-// has none a day after the machine got it; zero while the machine does not have it.
+// accessCodeEnds returns when the code stops working: at the credit's end, or a day after delivery
+// if the credit has no end. It returns the zero time while the machine does not have the code.
 func accessCodeEnds(p Payment) time.Time {
 	switch {
 	case p.Delivery == Queued || p.Delivery == Sent:
@@ -62,8 +58,7 @@ func accessCodeEnds(p Payment) time.Time {
 	}
 }
 
-// RedactCode is what a vendor said, without the code that opens a machine, which a refusal may
-// quote.
+// RedactCode removes the access code from a vendor's reply, because a rejection may quote the note.
 func RedactCode(p Payment, said string) string {
 	if p.AccessCode == "" {
 		return said

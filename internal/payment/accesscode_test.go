@@ -1,14 +1,13 @@
 package payment
 
 import (
-	"regexp"
 	"testing"
 	"time"
 
 	"notepay/internal/upstream"
 )
 
-func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
+func TestAccessCodeIsKeptWhileValid(t *testing.T) {
 	t.Parallel()
 	timed := func(s *tale) { s.p.Duration = time.Hour }
 	for name, c := range map[string]struct {
@@ -17,29 +16,55 @@ func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
 		story    func(*tale)
 		kept     bool
 	}{
-		"queued":                             {plain, Paid, func(s *tale) {}, true},
-		"a post that is unclear":             {plain, Paid, func(s *tale) { s.post(upstream.Unknown) }, true},
-		"sent":                               {plain, Paid, func(s *tale) { s.post(upstream.OK) }, true},
-		"refused":                            {plain, Paid, func(s *tale) { s.post(upstream.Rejected) }, false},
-		"run out before it was sent":         {plain, Paid, func(s *tale) { s.later(time.Hour) }, false},
-		"fetched":                            {plain, Paid, (*tale).fetched, true},
-		"fetched, a day less a minute later": {plain, Paid, func(s *tale) { s.fetched(); s.later(24*time.Hour - 11*time.Minute) }, true},
-		"fetched, a day later":               {plain, Paid, func(s *tale) { s.fetched(); s.later(24 * time.Hour) }, false},
-		"fetched for an hour, of which it is part":   {plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(45 * time.Minute) }, true},
-		"fetched for an hour, that is over":          {plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(time.Hour) }, false},
-		"fetched, and not confirmed yet":             {confirms, Paid, (*tale).fetched, true},
-		"never confirmed":                            {confirms, Paid, func(s *tale) { s.fetched(); s.later(time.Hour); s.silence() }, false},
-		"started with the money on hold":             {confirms, Authorized, func(s *tale) { s.starts() }, true},
-		"started for an hour, of which it is part":   {confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(45 * time.Minute) }, true},
-		"started for an hour, that is over":          {confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(time.Hour) }, false},
-		"started without an end":                     {confirms, Paid, func(s *tale) { s.starts(); s.later(23 * time.Hour) }, true},
-		"started without an end, a day ago":          {confirms, Paid, func(s *tale) { s.starts(); s.later(24 * time.Hour) }, false},
-		"done":                                       {confirms, Paid, func(s *tale) { s.starts(); s.says("done") }, false},
-		"the machine's door does not open":           {confirms, Paid, func(s *tale) { s.fetched(); s.says("failed") }, false},
-		"a part of the money is back":                {confirms, Paid, func(s *tale) { s.starts(); s.back(100) }, true},
-		"the money is back":                          {plain, Paid, func(s *tale) { s.fetched(); s.back(350) }, false},
-		"the bank asks for the money back":           {plain, Paid, func(s *tale) { s.fetched(); s.dispute("needs_response") }, false},
-		"fetched for ever, and nobody looks by then": {plain, Paid, func(s *tale) { s.fetched(); s.now = s.now.Add(25 * time.Hour) }, false},
+		"queued":                     {plain, Paid, func(s *tale) {}, true},
+		"a post that is unclear":     {plain, Paid, func(s *tale) { s.post(upstream.Unknown) }, true},
+		"sent":                       {plain, Paid, func(s *tale) { s.post(upstream.OK) }, true},
+		"refused":                    {plain, Paid, func(s *tale) { s.post(upstream.Rejected) }, false},
+		"run out before it was sent": {plain, Paid, func(s *tale) { s.later(time.Hour) }, false},
+		"fetched":                    {plain, Paid, (*tale).fetched, true},
+		"fetched, a day less a minute later": {
+			plain, Paid, func(s *tale) { s.fetched(); s.later(24*time.Hour - 11*time.Minute) }, true,
+		},
+		"fetched, a day later": {
+			plain, Paid, func(s *tale) { s.fetched(); s.later(24 * time.Hour) }, false,
+		},
+		"fetched for an hour, of which it is part": {
+			plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(45 * time.Minute) }, true,
+		},
+		"fetched for an hour, that is over": {
+			plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(time.Hour) }, false,
+		},
+		"fetched, and not confirmed yet": {confirms, Paid, (*tale).fetched, true},
+		"never confirmed": {
+			confirms, Paid, func(s *tale) { s.fetched(); s.later(time.Hour); s.silence() }, false,
+		},
+		"started with the money on hold": {confirms, Authorized, func(s *tale) { s.starts() }, true},
+		"started for an hour, of which it is part": {
+			confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(45 * time.Minute) }, true,
+		},
+		"started for an hour, that is over": {
+			confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(time.Hour) }, false,
+		},
+		"started without an end": {
+			confirms, Paid, func(s *tale) { s.starts(); s.later(23 * time.Hour) }, true,
+		},
+		"started without an end, a day ago": {
+			confirms, Paid, func(s *tale) { s.starts(); s.later(24 * time.Hour) }, false,
+		},
+		"done": {
+			confirms, Paid, func(s *tale) { s.starts(); s.says("done") }, false,
+		},
+		"the machine's door does not open": {
+			confirms, Paid, func(s *tale) { s.fetched(); s.says("failed") }, false,
+		},
+		"a part of the money is back": {confirms, Paid, func(s *tale) { s.starts(); s.back(100) }, true},
+		"the money is back":           {plain, Paid, func(s *tale) { s.fetched(); s.back(350) }, false},
+		"the bank asks for the money back": {
+			plain, Paid, func(s *tale) { s.fetched(); s.dispute("needs_response") }, false,
+		},
+		"fetched without an end, and not updated since": {
+			plain, Paid, func(s *tale) { s.fetched(); s.now = s.now.Add(25 * time.Hour) }, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,53 +76,45 @@ func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
 			}
 			if p := Next(s.p, s.now); (p.AccessCode != "") != c.kept ||
 				p.AccessCode != "" && p.Delivery != Queued && p.Delivery != Sent && p.Step == NoStep {
-				t.Errorf(
-					"the ledger holds %q, next is %q; want it kept %v, until a step ends it",
-					p.AccessCode,
-					p.Step,
-					c.kept,
-				)
+				t.Errorf("the ledger holds %q, next is %q; want it kept %v, until a step ends it", p.AccessCode,
+					p.Step, c.kept)
 			}
 		})
 	}
 }
 
-func TestACodeIsSixDigitsAndGivenOnce(t *testing.T) {
+func TestAssignAccessCode(t *testing.T) {
 	t.Parallel()
-	seen := map[string]bool{}
-	for range 100 {
-		p := ApplyOffer(queuedPayment(), CheckoutSession{}, Offer{AccessCode: true})
-		if !regexp.MustCompile(`^[0-9]{6}$`).MatchString(p.AccessCode) || !p.NeedsAccessCode {
-			t.Fatalf("the code is %q", p.AccessCode)
-		}
-		if again := AssignAccessCode(p); again != p {
-			t.Errorf("a second time the code is %q; want %q", again.AccessCode, p.AccessCode)
-		}
-		seen[p.AccessCode] = true
+	locker := ApplyOffer(queuedPayment(), CheckoutSession{}, Offer{AccessCode: true}, "493817")
+	if !locker.NeedsAccessCode || locker.AccessCode != "493817" {
+		t.Errorf("a locker's code is %q, needed %v; want 493817", locker.AccessCode, locker.NeedsAccessCode)
 	}
-	if len(seen) < 90 {
-		t.Errorf("%d codes in 100 are different", len(seen))
+	if again := AssignAccessCode(locker, "111111"); again != locker {
+		t.Errorf("a second code replaces the first: %q; want 493817", again.AccessCode)
 	}
-	if p := ApplyOffer(queuedPayment(), CheckoutSession{}, Offer{}); p.NeedsAccessCode || p.AccessCode != "" {
-		t.Errorf("a washer has the code %q", p.AccessCode)
+	washer := ApplyOffer(queuedPayment(), CheckoutSession{}, Offer{}, "493817")
+	if washer.NeedsAccessCode || washer.AccessCode != "" {
+		t.Errorf("a washer has the code %q", washer.AccessCode)
 	}
-	if p := AssignAccessCode(Fail(ApplyOffer(queuedPayment(), CheckoutSession{}, Offer{}), ReasonRefused)); p.AccessCode != "" {
-		t.Errorf("a credit that failed has the code %q", p.AccessCode)
+	failed := Fail(queuedPayment(), ReasonRefused)
+	failed.NeedsAccessCode = true
+	if p := AssignAccessCode(failed, "493817"); p.AccessCode != "" {
+		t.Errorf("a failed credit has the code %q", p.AccessCode)
 	}
 }
 
-func TestACreditThatIsSentAnewHasACode(t *testing.T) {
+func TestResendAssignsAnAccessCode(t *testing.T) {
 	t.Parallel()
 	s := beginLife(t, plain, Paid)
 	p := Fail(s.p, ReasonAdopted)
 	p.ReviewReason, p.NeedsAccessCode = ReasonAdopted, true
 	p, err := Resend(Next(p, noon), time.Minute, noon)
-	if err != nil || NoteOf(AssignAccessCode(p)).Code == "" {
+	if err != nil || NoteOf(AssignAccessCode(p, "493817")).Code == "" {
 		t.Errorf("%v; want the note to hold a code", err)
 	}
 }
 
-func TestACodeIsInNoWordToAMachineThatHasIt(t *testing.T) {
+func TestNoticeHasNoAccessCode(t *testing.T) {
 	t.Parallel()
 	p := queuedPayment()
 	p.NeedsAccessCode, p.AccessCode = true, "493817"

@@ -2,8 +2,9 @@ package payment
 
 import "time"
 
-// ClampTimes returns a payment without what cannot have happened yet, and without waits that are
-// longer than their kind. Its expiry stays: the machine was told it.
+// ClampTimes corrects times that a clock ahead of Stripe's has stored. Past events are moved to now
+// at the latest, and waits are limited to their maximum. ExpiresAt stays, because the machine has
+// received it.
 func ClampTimes(p Payment, now time.Time) Payment {
 	if p.StartedAt.After(now) {
 		if !p.EndsAt.IsZero() {
@@ -26,7 +27,7 @@ func ClampTimes(p Payment, now time.Time) Payment {
 	return p
 }
 
-// maxFundsWait returns the longest time for which the next call to Stripe may have to wait.
+// maxFundsWait returns the maximum wait before the next call to Stripe.
 func maxFundsWait(p Payment) time.Duration {
 	switch {
 	case p.FundsFailures > 0:

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestWaitsOfAClockThatWasAhead(t *testing.T) {
+func TestClampTimes(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	ahead := now.Add(48 * time.Hour)
@@ -13,13 +13,19 @@ func TestWaitsOfAClockThatWasAhead(t *testing.T) {
 		p    Payment
 		want time.Duration // of the wait
 	}{
-		"a note that failed":          {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: ahead}, MaxBackoff},
-		"a look after an unclear one": {Payment{Step: StepCheckPending, BackoffUntil: ahead}, MaxBackoff},
-		"a refund that failed":        {Payment{Funds: Refunding, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff},
-		"a refund that rests":         {Payment{Funds: Refunding, FundsBackoffUntil: ahead}, refundRetryInterval},
-		"a capture that was refused":  {Payment{Funds: Capturing, FundsBackoffUntil: ahead}, holdRetryInterval},
-		"a release that failed":       {Payment{Funds: Canceling, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff},
-		"what is right already":       {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: now.Add(time.Minute)}, time.Minute},
+		"a note that failed":            {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: ahead}, MaxBackoff},
+		"a check after an unclear post": {Payment{Step: StepCheckPending, BackoffUntil: ahead}, MaxBackoff},
+		"a refund that failed": {
+			Payment{Funds: Refunding, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff,
+		},
+		"a refund that rests":        {Payment{Funds: Refunding, FundsBackoffUntil: ahead}, refundRetryInterval},
+		"a capture that was refused": {Payment{Funds: Capturing, FundsBackoffUntil: ahead}, holdRetryInterval},
+		"a release that failed": {
+			Payment{Funds: Canceling, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff,
+		},
+		"what is right already": {
+			Payment{Step: StepPostNote, Failures: 3, BackoffUntil: now.Add(time.Minute)}, time.Minute,
+		},
 	} {
 		p := ClampTimes(c.p, now)
 		until := p.BackoffUntil

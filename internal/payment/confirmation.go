@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// What becomes of an answer of a machine.
+// The outcomes of a confirmation.
 const (
 	ConfirmationTaken   = "taken"
-	ConfirmationLate    = "after_money_back" // it started and the customer has the money back
-	ConfirmationIgnored = "ignored"          // it says nothing new
-	ConfirmationNoPost  = "no_note"          // no note was sent for this credit: it cannot be the machine's answer
-	// ConfirmationElsewhere is an answer to a credit that this ledger did not post.
+	ConfirmationLate    = "after_money_back" // the machine started after the money was returned
+	ConfirmationIgnored = "ignored"          // it changes nothing
+	ConfirmationNoPost  = "no_note"          // no note was posted, so the machine cannot know the credit
+	// ConfirmationElsewhere is for a credit that this ledger has not posted.
 	ConfirmationElsewhere = "posted_elsewhere"
 )
 
-// ApplyConfirmation takes in what a machine answered, in any order and from any state that had a
-// post, or has one under way.
+// ApplyConfirmation applies a machine's answer and returns its outcome. Confirmations may arrive in
+// any order. They count once a note was posted, or while a post is in flight.
 func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, string) {
-	underWay := p.InFlight && p.Step == StepPostNote // the machine was faster than Notehub's yes
+	underWay := p.InFlight && p.Step == StepPostNote // the machine may answer before Notehub does
 	if !p.MaybeAccepted && !underWay {
 		return p, ConfirmationNoPost
 	}
@@ -27,7 +27,7 @@ func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, strin
 	switch c.State {
 	case "started", "done":
 		p, outcome = applyStart(p, c, now)
-	case "duplicate": // the machine has had it before
+	case "duplicate": // the machine already had this credit
 		if before != Queued && before != Sent {
 			return p, ConfirmationIgnored
 		}
@@ -40,13 +40,14 @@ func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, strin
 			p = Fail(p, c.State)
 			p.MachineCode = c.Code
 		case before == Failed && (p.Reason == ReasonUnclear || p.Reason == ReasonAdopted):
-			p.Reason, p.MachineCode, p.ReviewReason = c.State, c.Code, "" // now it is known, and the money goes back
+			// The failure is certain now, so the money goes back.
+			p.Reason, p.MachineCode, p.ReviewReason = c.State, c.Code, ""
 		default:
 			return p, ConfirmationIgnored
 		}
 	}
 	if p.ReviewReason == ReviewConfirmation {
-		p.ReviewReason = "" // what the machine means is known now
+		p.ReviewReason = "" // the machine's state is known now
 	}
 	return Next(p, now), outcome
 }
@@ -83,8 +84,8 @@ func applyStart(p Payment, c Confirmation, now time.Time) (Payment, string) {
 	return p, outcome
 }
 
-// ConfirmationTimedOut takes in that the confirmations were read, by a reading that began at asOf,
-// and none was this payment's.
+// ConfirmationTimedOut applies that a reading of all confirmations, begun at asOf, had none for
+// this payment. It changes nothing if the reading began before the deadline.
 func ConfirmationTimedOut(p Payment, asOf, now time.Time) Payment {
 	if p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
 		return p
@@ -93,7 +94,8 @@ func ConfirmationTimedOut(p Payment, asOf, now time.Time) Payment {
 	case p.Delivery == Fetched:
 		p = Fail(p, ReasonUnconfirmed)
 		p.ReviewReason = ReasonUnconfirmed
-	case InDoubt(p, now): // Notehub never took it, as far as is known: that is no fault of the machine's
+	case InDoubt(p, now):
+		// As far as is known, Notehub never accepted the note. That is not the machine's fault.
 		p = Fail(p, cmp.Or(p.CancelReason, ReasonExpired))
 		if p.Reason == ReasonRefused {
 			p.ReviewReason = ReasonRefused

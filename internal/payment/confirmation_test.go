@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A machine's start is believed only between the payment and now: its end, and who may pay next,
-// follow from it.
-func TestReportedStartTime(t *testing.T) {
+// A reported start counts only between the payment and now, because the session's end follows from
+// it.
+func TestApplyConfirmationStartTime(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct{ said, want time.Time }{
@@ -32,26 +32,15 @@ func TestReportedStartTime(t *testing.T) {
 				ConfirmBy:     noon.Add(5 * time.Minute),
 				HoldsDevice:   true,
 			}
-			p, outcome := ApplyConfirmation(
-				p,
-				Confirmation{EventID: "1", State: state, At: c.said},
-				noon.Add(time.Minute),
-			)
+			p, outcome := ApplyConfirmation(p, Confirmation{EventID: "1", State: state, At: c.said},
+				noon.Add(time.Minute))
 			ends := c.want.Add(31 * time.Minute)
 			if state == "done" {
 				ends = c.want
 			}
 			if outcome != ConfirmationTaken || !p.StartedAt.Equal(c.want) || !p.EndsAt.Equal(ends) {
-				t.Errorf(
-					"%s, %s: %s, started at %v, ends at %v; want %v and %v",
-					name,
-					state,
-					outcome,
-					p.StartedAt,
-					p.EndsAt,
-					c.want,
-					ends,
-				)
+				t.Errorf("%s, %s: %s, started at %v, ends at %v; want %v and %v", name, state, outcome, p.StartedAt,
+					p.EndsAt, c.want, ends)
 			}
 		}
 	}

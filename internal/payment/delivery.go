@@ -8,7 +8,7 @@ import (
 )
 
 func applyPost(p Payment, o Outcome, now time.Time) Payment {
-	if p.PendingNotice != "" && p.Delivery != Queued { // it was a word to a machine that runs, not the credit
+	if p.PendingNotice != "" && p.Delivery != Queued { // this was a notice to a running machine, not the credit
 		if o.Result == upstream.OK || o.Result == upstream.Rejected {
 			p.PendingNotice = ""
 		}
@@ -19,7 +19,8 @@ func applyPost(p Payment, o Outcome, now time.Time) Payment {
 		p = noteAccepted(p, now)
 	case upstream.Unknown:
 		p.MaybeAccepted = true
-		if p.Delivery == Queued { // later, what is unclear is a deletion, and this says nothing about it
+		// After Queued, the unknown outcome is that of a deletion, which this post does not settle.
+		if p.Delivery == Queued {
 			p.OutcomeUnknown = true
 		}
 		p = flagLateDelivery(p)
@@ -31,14 +32,15 @@ func applyPost(p Payment, o Outcome, now time.Time) Payment {
 
 func noteAccepted(p Payment, now time.Time) Payment {
 	p.MaybeAccepted = true
-	if p.Delivery == Queued { // later, what is unclear is a deletion
+	// After Queued, the unknown outcome is that of a deletion.
+	if p.Delivery == Queued {
 		p.Delivery, p.OutcomeUnknown = Sent, false
 		p = markSent(p, now)
 	}
 	return flagLateDelivery(p)
 }
 
-// markSent notes when the note got out.
+// markSent stores when the note was first accepted.
 func markSent(p Payment, now time.Time) Payment {
 	if p.SentAt.IsZero() {
 		p.SentAt = now
@@ -46,10 +48,10 @@ func markSent(p Payment, now time.Time) Payment {
 	return p
 }
 
-// flagLateDelivery makes a failed credit doubtful when it turns out late that Notehub took, or may
-// have taken, its note.
+// flagLateDelivery marks a failed credit for review, because Notehub accepted its note after all,
+// or may have.
 func flagLateDelivery(p Payment) Payment {
-	if p.Delivery == Failed && p.ConfirmBy.IsZero() { // a machine that confirms refuses what has expired
+	if p.Delivery == Failed && p.ConfirmBy.IsZero() { // a confirming machine rejects expired credits
 		p.ReviewReason = ReasonUnclear
 	}
 	return p
@@ -61,13 +63,15 @@ func noteRejected(p Payment) Payment {
 	}
 	reason := ReasonRefused
 	switch {
-	case p.MaybeAccepted && !p.ConfirmBy.IsZero() && p.Delivery == Queued: // an earlier post may have been taken, and then the device will say so
+	case p.MaybeAccepted && !p.ConfirmBy.IsZero() && p.Delivery == Queued:
+		// An earlier post may have been accepted. Then the machine will confirm.
 		p.OutcomeUnknown, p.NotFoundAfterUnclear, p.CancelReason = false, true, cmp.Or(p.CancelReason, ReasonRefused)
 		return p
 	case p.MaybeAccepted && !p.ConfirmBy.IsZero():
-		return markFetched(markSent(p, p.CreatedAt)) // a note may be with the device all the same, which will say so
+		// The machine may have the note. Then it will confirm.
+		return markFetched(markSent(p, p.CreatedAt))
 	case p.MaybeAccepted:
-		reason = ReasonUnclear // and this one will not
+		reason = ReasonUnclear // this machine does not confirm
 	}
 	p = Fail(p, reason)
 	p.ReviewReason = reason

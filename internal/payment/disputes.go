@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// A payment may be disputed several times, and an event tells of one dispute. The ledger therefore
-// keeps the state of each, and what a payment has to do with its bank follows from all of them
-// together. An inquiry takes no money and forbids no refund, so nothing follows from one.
+// A payment may have several disputes, and each event reports one. So the ledger stores every
+// dispute, and the payment's state follows from their totals. An inquiry takes no money and blocks
+// no refund, so it changes nothing.
 
-// DisputeRecord is a dispute as Stripe tells it.
+// DisputeRecord is a dispute as Stripe reports it.
 type DisputeRecord struct {
 	ID         string
 	Status     string // "needs_response", "won", "warning_needs_response", ...
 	Amount     int64  // minor units of Currency
 	Currency   string
-	Refundable bool // Stripe lets the charge be refunded nevertheless
+	Refundable bool // Stripe allows refunds of the charge nevertheless
 }
 
-// disputeStage orders what happens to a dispute.
+// disputeStage orders the stages of a dispute.
 type disputeStage int
 
 const (
-	inquiry disputeStage = iota + 1 // the bank asks, and no money has moved
-	// the bank has taken the money, or a status that is not known: nothing may be refunded
+	inquiry disputeStage = iota + 1 // the bank asks, but has taken no money
+	// The bank has taken the money. Unknown statuses count as this stage, so nothing is refunded.
 	chargeback
-	inquiryClosed // it may still become a chargeback
-	disputeOver   // won, lost, or settled before it became a chargeback
+	inquiryClosed // may still become a chargeback
+	disputeOver   // won, lost, or prevented before a chargeback
 )
 
 func stageOf(status string) disputeStage {
@@ -41,8 +41,8 @@ func stageOf(status string) disputeStage {
 	return chargeback
 }
 
-// supersedes reports whether what is told of a dispute is to replace what was told before. Events
-// come in any order and more than once, and several may have the same second.
+// supersedes reports whether a report of a dispute replaces an earlier one. Events come in any
+// order and more than once, and several may have the same second.
 func supersedes(told, before Dispute) bool {
 	to, from := stageOf(told.Status), stageOf(before.Status)
 	switch {
@@ -54,15 +54,15 @@ func supersedes(told, before Dispute) bool {
 	return to >= from && !told.ReportedAt.Before(before.ReportedAt)
 }
 
-// DisputeTotals is what all disputes of a payment amount to.
+// DisputeTotals sums up all disputes of a payment.
 type DisputeTotals struct {
-	Known bool // one is, or Stripe says that there was one
-	Open  bool // the bank has the money of one that is not disputeOver
+	Known bool // there is a dispute, or Stripe says that there was one
+	Open  bool // the bank holds the money of a dispute that is not over
 	Lost  int64
 }
 
-// TotalDisputes sums up the disputes of a payment. One whose amount cannot be compared counts as
-// being about all of it.
+// TotalDisputes sums up the disputes of a payment. A dispute in another currency, or of an
+// impossible amount, counts with the full amount.
 func TotalDisputes(p Payment, all []Dispute) (c DisputeTotals) {
 	for _, d := range all {
 		c.Known = true
@@ -78,8 +78,9 @@ func TotalDisputes(p Payment, all []Dispute) (c DisputeTotals) {
 	return c
 }
 
-// ApplyDisputes takes in what all disputes of a payment amount to. While one is open nothing is
-// refunded, for the bank has the money; what it keeps counts as given back.
+// ApplyDisputes applies the totals of a payment's disputes. While a dispute is open nothing is
+// refunded, because the bank holds the money. The amount of lost disputes counts as returned to the
+// customer.
 func ApplyDisputes(p Payment, c DisputeTotals, now time.Time) Payment {
 	before, left := p.LostAmount, p.Amount-p.RefundedAmount
 	p.LostAmount = min(c.Lost, left)
@@ -95,9 +96,8 @@ func ApplyDisputes(p Payment, c DisputeTotals, now time.Time) Payment {
 			p = reverseDelivery(p, ReasonDisputed, now)
 		}
 	case p.Funds == Disputed, p.Funds == DisputeLost && before > 0:
-		p.Funds, p.ReviewReason, p.RefundTarget = Paid, remainingReview(
-			p,
-		), p.RefundedAmount // what was ordered before is over
+		p.Funds, p.ReviewReason = Paid, remainingReview(p)
+		p.RefundTarget = p.RefundedAmount // earlier orders are void
 		if Refundable(p) == 0 {
 			p.Funds = Refunded
 		}
@@ -105,29 +105,28 @@ func ApplyDisputes(p Payment, c DisputeTotals, now time.Time) Payment {
 	if p.LostAmount > before {
 		p.ReviewReason = ReviewDisputeLost
 	}
-	if p.LostAmount != before &&
-		(p.Funds == Refunding || p.Funds == RefundFailed) { // what may be refunded is another amount now
-		p = reconcileRefund(p)
+	if p.LostAmount != before && (p.Funds == Refunding || p.Funds == RefundFailed) {
+		p = reconcileRefund(p) // the refundable amount has changed
 	}
 	return Next(p, now)
 }
 
-// ApplyDisputeStatus takes in the status of a dispute about all of a payment that is known only by
-// what Stripe refuses or says of the charge.
+// ApplyDisputeStatus applies a dispute of the full amount when only its status is known: from a
+// rejected refund, or from the charge.
 func ApplyDisputeStatus(p Payment, status string, now time.Time) Payment {
 	c := TotalDisputes(p, []Dispute{{Status: status}})
 	c.Lost = max(c.Lost, p.LostAmount)
 	return ApplyDisputes(p, c, now)
 }
 
-// Refundable returns what may still be refunded of a payment, in minor units.
+// Refundable returns the amount that can still be refunded, in minor currency units.
 func Refundable(p Payment) int64 { return maxRefund(p) - p.RefundedAmount }
 
-// maxRefund is what may be refunded of it in all.
+// maxRefund returns the maximum of all refunds of a payment together, in minor currency units.
 func maxRefund(p Payment) int64 { return p.Amount - p.LostAmount }
 
-// LearnDispute returns the disputes of a payment with what is told of one of them, and whether that
-// is to be kept.
+// LearnDispute merges a report into the known disputes of a payment. It reports whether the report
+// is news, which has to be stored.
 func LearnDispute(known []Dispute, told Dispute) (_ []Dispute, news bool) {
 	n := slices.IndexFunc(known, func(d Dispute) bool { return d.ID == told.ID })
 	switch {
@@ -140,8 +139,8 @@ func LearnDispute(known []Dispute, told Dispute) (_ []Dispute, news bool) {
 	return known, false
 }
 
-// ReadAs is a dispute as Stripe tells it when it is asked: newer than what was told before, and
-// older than what any event will tell.
+// ReadAs returns the dispute as it was just read from Stripe. It counts as newer than earlier
+// reports and as older than any later event.
 func (r DisputeRecord) ReadAs(p Payment, known []Dispute) Dispute {
 	at := p.PaidAt
 	if n := slices.IndexFunc(known, func(d Dispute) bool { return d.ID == r.ID }); n >= 0 {
@@ -150,6 +149,7 @@ func (r DisputeRecord) ReadAs(p Payment, known []Dispute) Dispute {
 	return r.At(p.PaymentIntent, at)
 }
 
+// At returns the dispute as reported at a time by Stripe's clock.
 func (r DisputeRecord) At(intent string, at time.Time) Dispute {
 	return Dispute{
 		ID:            r.ID,
@@ -162,13 +162,13 @@ func (r DisputeRecord) At(intent string, at time.Time) Dispute {
 	}
 }
 
-// Dispute is what was told last of one dispute. A payment may have several.
+// Dispute is the latest report of a dispute.
 type Dispute struct {
 	ID            string // dp_... or du_...
 	PaymentIntent string
-	Status        string // Stripe's word
+	Status        string // Stripe's status
 	Amount        int64  // minor units of Currency
 	Currency      string
-	Refundable    bool      // Stripe lets the charge be refunded nevertheless
+	Refundable    bool      // Stripe allows refunds of the charge nevertheless
 	ReportedAt    time.Time // by Stripe's clock
 }

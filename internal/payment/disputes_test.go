@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// reported is a dispute in a status, so many seconds after noon.
+// reported returns a dispute in a status, reported so many seconds after noon.
 func reported(status string, after int) Dispute {
 	return Dispute{
 		ID:            "dp_1",
@@ -15,7 +15,7 @@ func reported(status string, after int) Dispute {
 	}
 }
 
-func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {
+func TestSupersedes(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name         string
@@ -31,9 +31,18 @@ func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {
 		{"another end, later", reported("lost", 1), reported("won", 9), true},
 		{"another end, earlier", reported("lost", 9), reported("won", 1), false},
 		{"an inquiry becomes a dispute", reported("warning_under_review", 1), reported("needs_response", 9), true},
-		{"an inquiry that was closed becomes a dispute", reported("warning_closed", 1), reported("needs_response", 9), true},
-		{"an inquiry that was closed after it was one", reported("warning_closed", 9), reported("needs_response", 1), false},
-		{"an inquiry that was closed is no inquiry again", reported("warning_closed", 1), reported("warning_needs_response", 9), false},
+		{
+			"an inquiry that was closed becomes a dispute", reported("warning_closed", 1),
+			reported("needs_response", 9), true,
+		},
+		{
+			"an inquiry that was closed after it was one", reported("warning_closed", 9),
+			reported("needs_response", 1), false,
+		},
+		{
+			"an inquiry that was closed is no inquiry again", reported("warning_closed", 1),
+			reported("warning_needs_response", 9), false,
+		},
 		{"a dispute is no inquiry again", reported("needs_response", 1), reported("warning_needs_response", 9), false},
 		{"a status that is not known, later", reported("needs_response", 1), reported("escalated", 9), true},
 	} {
@@ -43,7 +52,7 @@ func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {
 	}
 }
 
-func TestWhatDisputesAmountTo(t *testing.T) {
+func TestTotalDisputes(t *testing.T) {
 	t.Parallel()
 	p := Payment{Amount: 350, Currency: "eur"}
 	of := func(status string, amount int64, currency string) Dispute {
@@ -53,15 +62,32 @@ func TestWhatDisputesAmountTo(t *testing.T) {
 		all  []Dispute
 		want DisputeTotals
 	}{
-		"none":                               {nil, DisputeTotals{}},
-		"an inquiry":                         {[]Dispute{of("warning_needs_response", 350, "eur"), of("warning_under_review", 350, "eur")}, DisputeTotals{Known: true}},
-		"what is over":                       {[]Dispute{of("won", 350, "eur"), of("prevented", 350, "eur"), of("warning_closed", 350, "eur")}, DisputeTotals{Known: true}},
-		"one of two is open":                 {[]Dispute{of("won", 350, "eur"), of("under_review", 350, "eur")}, DisputeTotals{Known: true, Open: true}},
-		"a status that is not known is open": {[]Dispute{of("escalated", 350, "eur")}, DisputeTotals{Known: true, Open: true}},
-		"two parts were lost":                {[]Dispute{of("lost", 100, "eur"), of("lost", 50, "eur")}, DisputeTotals{Known: true, Lost: 150}},
-		"more was lost than was paid":        {[]Dispute{of("lost", 300, "eur"), of("lost", 300, "eur")}, DisputeTotals{Known: true, Lost: 350}},
-		"another currency":                   {[]Dispute{of("lost", 100, "usd")}, DisputeTotals{Known: true, Lost: 350}},
-		"no amount":                          {[]Dispute{of("lost", 0, "")}, DisputeTotals{Known: true, Lost: 350}},
+		"none": {nil, DisputeTotals{}},
+		"an inquiry": {
+			[]Dispute{of("warning_needs_response", 350, "eur"), of("warning_under_review", 350, "eur")},
+			DisputeTotals{Known: true},
+		},
+		"what is over": {
+			[]Dispute{of("won", 350, "eur"), of("prevented", 350, "eur"), of("warning_closed", 350, "eur")},
+			DisputeTotals{Known: true},
+		},
+		"one of two is open": {
+			[]Dispute{of("won", 350, "eur"), of("under_review", 350, "eur")},
+			DisputeTotals{Known: true, Open: true},
+		},
+		"a status that is not known is open": {
+			[]Dispute{of("escalated", 350, "eur")}, DisputeTotals{Known: true, Open: true},
+		},
+		"two parts were lost": {
+			[]Dispute{of("lost", 100, "eur"), of("lost", 50, "eur")}, DisputeTotals{Known: true, Lost: 150},
+		},
+		"more was lost than was paid": {
+			[]Dispute{of("lost", 300, "eur"), of("lost", 300, "eur")}, DisputeTotals{Known: true, Lost: 350},
+		},
+		"another currency": {
+			[]Dispute{of("lost", 100, "usd")}, DisputeTotals{Known: true, Lost: 350},
+		},
+		"no amount": {[]Dispute{of("lost", 0, "")}, DisputeTotals{Known: true, Lost: 350}},
 	} {
 		if got := TotalDisputes(p, row.all); got != row.want {
 			t.Errorf("%s: %+v; want %+v", name, got, row.want)
@@ -69,12 +95,13 @@ func TestWhatDisputesAmountTo(t *testing.T) {
 	}
 }
 
-// A won dispute makes money ours only if it was taken from us.
-func TestADisputeThatIsWonChangesNothingButADispute(t *testing.T) {
+// A won dispute returns only money that a dispute has taken.
+func TestDisputeWonReopensNoOtherState(t *testing.T) {
 	t.Parallel()
 	for _, money := range []FundsStatus{Refunding, Refunded, RefundFailed, Canceled, Authorized, CaptureFailed} {
 		p := queuedPayment()
-		p.Funds, p.Delivery, p.Reason, p.RefundSeq, p.RefundTarget, p.RefundAt = money, Failed, ReasonAdopted, 1, 350, noon
+		p.Funds, p.Delivery, p.Reason = money, Failed, ReasonAdopted
+		p.RefundSeq, p.RefundTarget, p.RefundAt = 1, 350, noon
 		p = Next(p, noon)
 		if after := ApplyDisputeStatus(p, "won", noon); after.Funds != money {
 			t.Errorf("%s becomes %s", money, after.Funds)

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-func TestAnEarlyLookThatWasOvertakenSaysNothing(t *testing.T) {
+func TestApplyEarlyCheckOvertaken(t *testing.T) {
 	t.Parallel()
 	sent := Next(noteAccepted(queuedPayment(), noon), noon)
 	if p := ApplyEarlyCheck(sent, sent.FencingToken, noon.Add(time.Second)); p.Delivery != Fetched || !Closed(p) {
 		t.Fatalf("a note that is not pending any more makes %+v; want it fetched", p)
 	}
 	for name, change := range map[string]func(p *Payment){
-		"sent anew":                 func(p *Payment) { p.FencingToken += 2 },
-		"a call is under way":       func(p *Payment) { p.InFlight = true },
-		"to be taken back":          func(p *Payment) { p.CancelReason = ReasonEnded },
-		"being taken back":          func(p *Payment) { p.RecallStatus = RecallDeleted },
+		"sent again":                func(p *Payment) { p.FencingToken += 2 },
+		"a call is in flight":       func(p *Payment) { p.InFlight = true },
+		"to be recalled":            func(p *Payment) { p.CancelReason = ReasonEnded },
+		"being recalled":            func(p *Payment) { p.RecallStatus = RecallDeleted },
 		"a deletion was unclear":    func(p *Payment) { p.OutcomeUnknown = true },
 		"the machine will say so":   func(p *Payment) { p.ConfirmBy = noon.Add(time.Minute) },
 		"to be sent":                func(p *Payment) { p.Delivery = Queued },
@@ -25,7 +25,7 @@ func TestAnEarlyLookThatWasOvertakenSaysNothing(t *testing.T) {
 		before := sent
 		change(&before)
 		if after := ApplyEarlyCheck(before, sent.FencingToken, noon.Add(time.Second)); after != before {
-			t.Errorf("%s: the look made %+v of it; want it as it was", name, after)
+			t.Errorf("%s: the check made %+v of it; want it unchanged", name, after)
 		}
 	}
 }

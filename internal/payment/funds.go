@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// maxRefundTries is how many refunds may fail at the customer's bank before it is left to a
-	// person.
+	// maxRefundTries is how many refunds may fail at the customer's bank before the operator
+	// decides.
 	maxRefundTries = 5
-	// refundKeyLifetime is how long the same idempotency key makes the same refund; Stripe keeps
-	// keys for at least 24 hours.
+	// refundKeyLifetime is how long an idempotency key is safe to reuse. Stripe keeps keys for at
+	// least 24 hours.
 	refundKeyLifetime = 23 * time.Hour
-	// refundReplyValid is how long after its order the answer to a refund tells how it stands.
-	// Later it may be a repeat's, which is what Stripe answered first, or have waited here, and the
-	// refund has failed since.
+	// refundReplyValid is how long after the order a reply reports the refund's current status. A
+	// later reply may be Stripe's stored first reply, or was delayed here, and the refund may have
+	// failed since.
 	refundReplyValid = 10 * time.Second
-	// refundRetryInterval is how long a refund waits that only time or a person can help.
+	// refundRetryInterval is the wait when only time or the operator can help a refund.
 	refundRetryInterval = 24 * time.Hour
-	// holdRetryInterval is the same of a hold, which ends after some days.
+	// holdRetryInterval is the same for an authorization, which expires after some days.
 	holdRetryInterval = time.Hour
 )
 
-// FundsReturned says whether the customer has the money back or was promised it.
+// FundsReturned reports whether all the money was returned or will be.
 func FundsReturned(p Payment) bool {
 	switch p.Funds {
 	case Refunded, Canceling, Canceled:
@@ -36,13 +36,12 @@ func FundsReturned(p Payment) bool {
 	return false
 }
 
-// settleFunds decides what follows for the money from how the machine stands: taken if it started,
-// back if it failed.
+// settleFunds orders what follows for the money from the delivery: a capture if the machine
+// started, a refund or release if the credit failed.
 func settleFunds(p Payment, now time.Time) Payment {
-	delivered := p.Delivery == Started || p.Delivery == Done ||
-		(p.Delivery == Fetched && p.ConfirmBy.IsZero())
-	doubtful := p.Delivery == Failed &&
-		p.Reason == ReasonUnclear // nothing that the machine may have goes back by itself
+	delivered := p.Delivery == Started || p.Delivery == Done || p.Delivery == Fetched && p.ConfirmBy.IsZero()
+	// Money for a credit that the machine may have is returned only by the operator.
+	doubtful := p.Delivery == Failed && p.Reason == ReasonUnclear
 	switch {
 	case p.Funds == Authorized && (delivered || doubtful):
 		p.Funds = Capturing
@@ -54,18 +53,19 @@ func settleFunds(p Payment, now time.Time) Payment {
 	return p
 }
 
-// orderRefund puts a refund on disk, before it is made, that brings what was given back to goal.
-func orderRefund(p Payment, goal int64, now time.Time) Payment {
+// orderRefund orders a refund that raises the refunded total to target. It is stored before the
+// call, so that a retry reuses the idempotency key.
+func orderRefund(p Payment, target int64, now time.Time) Payment {
 	p.Funds = Refunding
 	p.RefundSeq++
-	p.RefundAmount, p.RefundTarget, p.RefundAt, p.ReconcileRefund = goal-p.RefundedAmount, goal, now, false
+	p.RefundAmount, p.RefundTarget, p.RefundAt, p.ReconcileRefund = target-p.RefundedAmount, target, now, false
 	return p
 }
 
-// refundsEnded: so many were refused by the customer's bank that another is a person's decision.
+// refundsEnded reports whether so many refunds failed at the customer's bank that the operator has
+// to decide. Until ReconcileRefund is set, the last refund is still to be made.
 func refundsEnded(p Payment) bool {
-	return p.Funds == RefundFailed && p.RefundSeq >= maxRefundTries &&
-		p.ReconcileRefund // without the look, the last is still to be made
+	return p.Funds == RefundFailed && p.RefundSeq >= maxRefundTries && p.ReconcileRefund
 }
 
 func applyCapture(p Payment, o Outcome) Payment {
@@ -93,7 +93,7 @@ func applyCancel(p Payment, o Outcome) Payment {
 		p.Funds = Canceled
 		p = clearReview(p, ReviewReleaseRefused)
 	case errors.Is(o.Err, ErrAlreadyCaptured):
-		p.Funds = Paid // and from there it is refunded
+		p.Funds = Paid // the next step refunds it
 		p = clearReview(p, ReviewReleaseRefused)
 	case o.Result == upstream.Rejected:
 		p.ReviewReason, p.FundsBackoffUntil = ReviewReleaseRefused, o.Began.Add(holdRetryInterval)
@@ -101,8 +101,8 @@ func applyCancel(p Payment, o Outcome) Payment {
 	return p
 }
 
-// clearReview takes a payment off the list of those that a person has to look at, for what was
-// wrong came right.
+// clearReview removes the review reason if it is one of the given reasons, because the problem is
+// solved.
 func clearReview(p Payment, reasons ...string) Payment {
 	if slices.Contains(reasons, p.ReviewReason) {
 		p.ReviewReason = remainingReview(p)
@@ -110,14 +110,14 @@ func clearReview(p Payment, reasons ...string) Payment {
 	return p
 }
 
-// applyRefund takes in what a refund, or the look at those that were made, came to.
+// applyRefund applies the outcome of a refund, or of a list of the refunds made.
 func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 	if p.Funds != Refunding && p.Funds != RefundFailed {
-		return p // our own refund's echo, or a dispute, was faster
+		return p // an event was faster
 	}
 	switch {
 	case o.Stale:
-		p.ReconcileRefund = true // what was seen then may have failed since
+		p.ReconcileRefund = true // the refund may have failed since
 		return p
 	case o.Reconciled && o.Result == upstream.OK:
 		return applyRefundList(p, o, now)
@@ -129,7 +129,7 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq:
 		return applyRefundStatus(p, o.Refund.Status, now)
 	case errors.Is(o.Err, ErrAlreadyRefunded) && p.RefundSeq < maxRefundTries:
-		// What was refunded is read: under the same key Stripe repeats an answer of before a refund
+		// Read the refunds first. Under the same key, Stripe repeats a reply from before a refund
 		// failed.
 		p.ReconcileRefund = true
 	case errors.Is(o.Err, ErrDisputed):
@@ -137,21 +137,22 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 	case errors.Is(o.Err, ErrBalance):
 		p.ReviewReason, p.FundsBackoffUntil, p.ReconcileRefund = ReviewBalance, now.Add(refundRetryInterval), true
 	case o.Result == upstream.Rejected:
-		if p.ReviewReason == ReviewRefundRefused { // what others gave back did not explain it
+		if p.ReviewReason == ReviewRefundRefused { // refunds by others did not explain it
 			p.FundsBackoffUntil = now.Add(refundRetryInterval)
 		}
 		p.ReviewReason, p.ReconcileRefund = ReviewRefundRefused, true
 	case o.Result == upstream.Unknown && o.Status != 0:
-		p.ReconcileRefund = true // under the same key Stripe gives the same answer again, as it does where it refused
+		// Under the same key Stripe repeats this reply, as it repeats a rejection.
+		p.ReconcileRefund = true
 	}
 	return p
 }
 
-// applyRefundList holds what Stripe knows of the intent's refunds against what was ordered: what is
-// there is adopted, and the rest ordered anew.
+// applyRefundList compares Stripe's refunds of the PaymentIntent with the order. Refunds that exist
+// are adopted, and the rest is ordered again.
 func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 	back, lost := int64(0), false
-	var last RefundRecord // that was ordered
+	var last RefundRecord // the refund that was ordered last
 	for _, r := range o.Refunds {
 		switch {
 		case !r.Final():
@@ -163,11 +164,11 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 			last = r
 		}
 	}
-	if back != p.RefundTarget-p.RefundAmount { // Stripe refused what others had given back already
+	if back != p.RefundTarget-p.RefundAmount { // others had refunded a part, so Stripe rejected ours
 		p = clearReview(p, ReviewRefundRefused)
 	}
-	if p.Funds == Refunding && p.RefundTarget < maxRefund(p) &&
-		last.Number == 0 { // a part was ordered beside what others give back
+	if p.Funds == Refunding && p.RefundTarget < maxRefund(p) && last.Number == 0 {
+		// Ours is a partial refund beside refunds by others.
 		p.RefundTarget = max(p.RefundTarget, back+p.RefundAmount)
 	}
 	p.ReconcileRefund = false
@@ -177,7 +178,7 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 	switch {
 	case last.Number != 0 && !arrived && !last.Final():
 		return applyRefundStatus(p, last.Status, now)
-	case arrived && short && lost: // it has arrived, and the bank has sent an earlier one back
+	case arrived && short && lost: // it succeeded, but an earlier one failed later
 		p.Funds, p.ReviewReason = RefundFailed, ReviewRefundFailed
 	case arrived || !short:
 		p.RefundTarget = p.RefundedAmount
@@ -186,16 +187,15 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 	failed := p.Funds == RefundFailed
 	p = orderRefund(p, p.RefundTarget, now)
 	if failed {
-		p.Funds = RefundFailed // until one succeeds, that is what the customer has to know
+		p.Funds = RefundFailed // the customer is told so until a refund succeeds
 	}
 	return p
 }
 
-// Final reports whether nothing comes of a refund any more. A status that is not known is not one
-// of those.
+// Final reports whether a refund has failed for good. An unknown status does not count as final.
 func (r RefundRecord) Final() bool { return r.Status == "failed" || r.Status == "canceled" }
 
-// applyRefundStatus takes in the status of the refund that was ordered last.
+// applyRefundStatus applies the status of the refund that was ordered last.
 func applyRefundStatus(p Payment, status string, now time.Time) Payment {
 	switch status {
 	case "succeeded":
@@ -208,33 +208,29 @@ func applyRefundStatus(p Payment, status string, now time.Time) Payment {
 	case "failed", "canceled":
 		p.Funds, p.ReviewReason, p.ReconcileRefund = RefundFailed, ReviewRefundFailed, true
 		p.FundsBackoffUntil = now.Add(holdRetryInterval)
-	default: // pending: an event will tell, or the look after a day
+	default: // pending: an event follows, or the check a day later
 		p.ReconcileRefund, p.FundsBackoffUntil = true, now.Add(refundRetryInterval)
 	}
 	return p
 }
 
-// remainingReview is why a person must still look when another reason is over.
+// remainingReview returns the reason that still needs review when another one is resolved, or "".
 func remainingReview(p Payment) string {
 	switch p.Reason {
 	case ReasonAdopted, ReasonUnclear:
 		if Refundable(p) > 0 {
 			return p.Reason
 		}
-	case ReasonRecallUnclear,
-		ReasonUnconfirmed,
-		ReasonRefused,
-		ReasonUnknownDevice,
-		ReasonNotSelling,
+	case ReasonRecallUnclear, ReasonUnconfirmed, ReasonRefused, ReasonUnknownDevice, ReasonNotSelling,
 		ReasonStartedAfter:
 		return p.Reason
 	}
 	return ""
 }
 
-// reconcileRefund has the refunds that were made be looked at, because something new is known. The
-// wait for a person or for the bank is over; the one after a call without an answer is not, for
-// that may still be applied.
+// reconcileRefund makes the next step read all refunds, because something new is known. It ends a
+// wait for the operator or the bank. It keeps the wait after an unanswered call, because Stripe may
+// still apply that call.
 func reconcileRefund(p Payment) Payment {
 	p.ReconcileRefund = true
 	if p.FundsFailures == 0 {
@@ -243,11 +239,10 @@ func reconcileRefund(p Payment) Payment {
 	return p
 }
 
-// ApplyRefundUpdate takes in what Stripe says of one refund of this payment: our own, or one made
-// in the Dashboard.
+// ApplyRefundUpdate applies an event of one refund, which is ours or was made in the Dashboard.
 func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	if r.Credit != p.ID || r.Number != p.RefundSeq || r.Number == 0 {
-		return p // what it comes to is read from the charge
+		return p // the total is read from the charge
 	}
 	failed := r.Final()
 	switch {
@@ -256,7 +251,7 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	case p.Funds == Refunding && (failed || !p.ReconcileRefund):
 		p = applyRefundStatus(p, r.Status, now)
 	case p.Funds == Refunding || p.Funds == RefundFailed:
-		p = reconcileRefund(p) // what is told may be older than a failure
+		p = reconcileRefund(p) // this event may be older than a failure
 	case (p.Funds == Refunded || p.Funds == Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = applyRefundStatus(p, r.Status, now)
@@ -264,13 +259,15 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// ApplyRefundedTotal takes in how much of the charge is back in all: by an event, of which an old
-// one may come late, or as it was read just now.
+// ApplyRefundedTotal applies the refunded total of the charge. If read is false, the total comes
+// from an event, which may be old.
 func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment {
 	back = min(back, p.Amount)
 	switch p.Funds {
 	case Authorized, Capturing, Canceling, Canceled, CaptureFailed:
-		return p // nothing was taken: Stripe may call the end of a hold a refund, and the intent tells
+		// Nothing was captured. Stripe may call the end of an authorization a refund; the intent
+		// tells.
+		return p
 	}
 	if !read && back < p.RefundedAmount {
 		return p
@@ -278,7 +275,8 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 	p = setRefunded(p, back)
 	switch {
 	case p.Funds == Disputed || p.Funds == DisputeLost:
-	case p.Funds == Refunding && back >= p.RefundTarget: // the charge counts a refund that is pending, too: those that were made tell
+	case p.Funds == Refunding && back >= p.RefundTarget:
+		// The charge counts pending refunds too, so read the refunds themselves.
 		p = reconcileRefund(p)
 	case back == maxRefund(p) && back > 0:
 		ours := FundsReturned(p)
@@ -287,29 +285,30 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 			p = reverseDelivery(p, ReasonReversed, now)
 		}
 	case (p.Funds == Refunding || p.Funds == RefundFailed) && back != p.RefundTarget-p.RefundAmount:
-		p = reconcileRefund(p) // others gave back, or failed to, since the amount was ordered
-	case p.Funds == Refunded && p.RefundSeq > 0: // ours has failed, or this was read before it was made
+		p = reconcileRefund(p) // others have refunded, or failed to, since our order
+	case p.Funds == Refunded && p.RefundSeq > 0: // ours failed, or the charge was read before it was made
 		p.Funds, p.RefundTarget, p.ReconcileRefund, p.RefundAt = Refunding, maxRefund(p), true, now
 	case p.Funds == Refunded:
-		p.Funds = Paid // a refund made elsewhere failed: it is with us again
-	case p.Funds == Paid && p.RefundSeq > 0 && back < min(p.RefundTarget, maxRefund(p)): // one has failed, or this was read before ours was made
+		p.Funds = Paid // a refund by others failed
+	case p.Funds == Paid && p.RefundSeq > 0 && back < min(p.RefundTarget, maxRefund(p)):
+		// One failed, or the charge was read before ours was made.
 		p.Funds, p.ReconcileRefund, p.RefundAt = Refunding, true, now
 	}
-	if p.Funds == Paid { // what others gave back does not make up for one of ours that fails later
+	if p.Funds == Paid { // refunds by others do not replace ours that fail later
 		p.RefundTarget = max(p.RefundTarget, back)
 	}
 	return Next(p, now)
 }
 
-// setRefunded records how much of the charge Stripe has refunded in all. The banks kept at most the
-// rest of the amount, because nobody refunds money that a dispute has taken.
+// setRefunded stores the refunded total of the charge. The banks kept at most the rest of the
+// amount, because money that a dispute has taken cannot be refunded.
 func setRefunded(p Payment, total int64) Payment {
 	p.RefundedAmount = min(total, p.Amount)
 	p.LostAmount = min(p.LostAmount, p.Amount-p.RefundedAmount)
 	return p
 }
 
-// ApplyCanceled takes in that the hold was cancelled, by us or not.
+// ApplyCanceled applies that the authorization was canceled, by notepay or by others.
 func ApplyCanceled(p Payment, now time.Time) Payment {
 	switch p.Funds {
 	case Capturing:
@@ -326,7 +325,7 @@ func ApplyCanceled(p Payment, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// ApplyCaptured takes in that the held money was taken, by us or not.
+// ApplyCaptured applies that the authorization was captured, by notepay or by others.
 func ApplyCaptured(p Payment, now time.Time) Payment {
 	switch p.Funds {
 	case Authorized, Capturing, Canceling:
@@ -337,16 +336,16 @@ func ApplyCaptured(p Payment, now time.Time) Payment {
 	return p
 }
 
-// reverseDelivery is a payment whose money is not ours any more: a credit that has not started is
-// taken back, a session that runs is ended where somebody gave the money back (a dispute leaves it
-// alone), and a machine that confirms is told.
+// reverseDelivery stops the delivery of a payment whose money is gone. It recalls a credit that has
+// not started. If others refunded the payment, it also ends a running session; a dispute does not.
+// It notifies a machine that confirms.
 func reverseDelivery(p Payment, reason string, now time.Time) Payment {
 	switch p.Delivery {
 	case Queued, Sent:
 		p.CancelReason = reason
 		p.BackoffUntil = time.Time{}
 		if p.OutcomeUnknown {
-			p.BackoffUntil = now.Add(CallTimeout) // a call may be under way
+			p.BackoffUntil = now.Add(CallTimeout) // a call may be in flight
 		}
 	case Fetched, Started:
 		if reason != ReasonReversed {

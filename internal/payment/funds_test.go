@@ -7,10 +7,10 @@ import (
 	"notepay/internal/upstream"
 )
 
-// refusedNote has the credit fail, so that the money is to go back.
+// refusedNote fails the credit, so that the money goes back.
 func (s *tale) refusedNote() { s.Helper(); s.post(upstream.Rejected); s.p.ReviewReason = ""; s.is(s.p) }
 
-// starts has the machine start.
+// starts makes the machine start.
 func (s *tale) starts() { s.Helper(); s.fetched(); s.says("started") }
 
 func (s *tale) refuses(step Step, err error) {
@@ -18,21 +18,21 @@ func (s *tale) refuses(step Step, err error) {
 	s.call(step, Outcome{Result: upstream.Rejected, Err: err, Status: 400})
 }
 
-// refundsAre is a look at the intent's refunds.
+// refundsAre makes a due read of the intent's refunds.
 func (s *tale) refundsAre(list ...RefundRecord) {
 	s.Helper()
 	if p, _ := Claim(s.p, Later(s.now, s.p.DueAt)); !p.ReconcileRefund {
-		s.Fatalf("a refund is made without a look: %+v", s.p)
+		s.Fatalf("a refund is made before the refunds were read: %+v", s.p)
 	}
 	s.call(StepRefund, Outcome{Reconciled: true, Refunds: list})
 }
 
-// refund is our own, by its number.
+// refund returns our refund with a number.
 func (s *tale) refund(number int, amount int64, status string) RefundRecord {
 	return RefundRecord{Credit: s.p.ID, Number: number, Amount: amount, Status: status}
 }
 
-// refundComesTo has the refund that is due be made, and come to a status.
+// refundComesTo makes the due refund, and returns it with a status.
 func (s *tale) refundComesTo(status string) {
 	s.Helper()
 	s.call(StepRefund, Outcome{Refund: s.refund(s.p.RefundSeq, s.p.RefundAmount, status)})
@@ -43,10 +43,10 @@ func (s *tale) brokenRefund() {
 	s.call(StepRefund, Outcome{Result: upstream.Unknown, Status: 500, Settled: true})
 }
 
-// givesBack is a part that the operator gives back, and that arrives.
+// givesBack refunds an amount for the operator.
 func (s *tale) givesBack(amount int64) { s.Helper(); s.ordersBack(amount); s.refunded() }
 
-// ordersBack has the operator order a refund.
+// ordersBack orders a refund for the operator.
 func (s *tale) ordersBack(amount int64) {
 	s.Helper()
 	p, err := Refund(s.p, amount, s.now)
@@ -56,19 +56,19 @@ func (s *tale) ordersBack(amount int64) {
 	s.is(p)
 }
 
-// read is what Stripe says when it is asked how much of the charge is back.
+// read applies the refunded total of the charge as read now.
 func (s *tale) read(amount int64)    { s.Helper(); s.is(ApplyRefundedTotal(s.p, amount, true, s.now)) }
 func (s *tale) back(amount int64)    { s.Helper(); s.is(ApplyRefundedTotal(s.p, amount, false, s.now)) }
 func (s *tale) dispute(state string) { s.Helper(); s.is(ApplyDisputeStatus(s.p, state, s.now)) }
 
-// What becomes of the money, row by row of the design's section 4.
-func TestTheLifeOfTheMoney(t *testing.T) {
+// One case for each transition of the money.
+func TestFundsTransitions(t *testing.T) {
 	confirm(t, map[string]row{
-		"what is held is taken when the machine starts": {both, Authorized, func(s *tale) {
+		"an authorization is captured when the machine starts": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.call(StepCapture, Outcome{})
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"a capture that failed is tried again": {both, Authorized, func(s *tale) {
+		"a failed capture is retried": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.call(StepCapture, Outcome{Result: upstream.Unknown})
 		}, end{Started, "", Capturing, 0, "", StepCapture, true}},
@@ -76,29 +76,29 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.starts()
 			s.refuses(StepCapture, ErrAlreadyCaptured)
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"a hold that is gone cannot be taken": {both, Authorized, func(s *tale) {
+		"a canceled authorization cannot be captured": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.refuses(StepCapture, ErrAlreadyCanceled)
 		}, end{Started, "", CaptureFailed, 0, ReviewCaptureFailed, NoStep, false}},
-		"a capture that Stripe refuses is told, and tried again": {both, Authorized, func(s *tale) {
+		"a capture that Stripe rejects is reviewed, and retried": {both, Authorized, func(s *tale) {
 			s.starts()
 			s.refuses(StepCapture, nil)
 		}, end{Started, "", Capturing, 0, ReviewCaptureFailed, StepCapture, false}},
-		"and when it is done a person looks at the refusal alone": {both, Authorized, func(s *tale) {
+		"a late release leaves only the review of the rejected note": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, nil)
 			s.call(StepCancel, Outcome{})
 		}, end{Failed, ReasonRefused, Canceled, 0, ReasonRefused, NoStep, false}},
-		"money held for an hour is told of": {confirms, Authorized, func(s *tale) {
+		"an authorization of an hour is reviewed": {confirms, Authorized, func(s *tale) {
 			s.starts()
 			s.later(maxHold)
 		}, end{Started, "", Capturing, 0, ReviewHold, StepCapture, false}},
 
-		"what is held is let go when the credit fails": {both, Authorized, func(s *tale) {
+		"an authorization is released when the credit fails": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.call(StepCancel, Outcome{})
 		}, end{Failed, ReasonRefused, Canceled, 0, "", NoStep, false}},
-		"already canceled is let go": {both, Authorized, func(s *tale) {
+		"already canceled counts as released": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, ErrAlreadyCanceled)
 		}, end{Failed, ReasonRefused, Canceled, 0, "", NoStep, false}},
@@ -107,12 +107,12 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepCancel, ErrAlreadyCaptured)
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a release that Stripe refuses is told, and tried again": {both, Authorized, func(s *tale) {
+		"a release that Stripe rejects is reviewed, and retried": {both, Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepCancel, nil)
 		}, end{Failed, ReasonRefused, Canceling, 0, ReviewReleaseRefused, StepCancel, false}},
 
-		"a free credit that failed has nothing to give back": {both, "", func(s *tale) {
+		"a free credit that failed has nothing to refund": {both, "", func(s *tale) {
 			s.p.Amount = 0
 			s.post(upstream.Rejected)
 		}, end{Failed, ReasonRefused, Paid, 0, ReasonRefused, NoStep, false}},
@@ -129,11 +129,8 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				s.refuses(StepRefund, ErrAlreadyRefunded)
 				s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
 				if s.p.RefundSeq != 2 || s.p.ReviewReason != "" {
-					s.Errorf(
-						"refund %d, attention %q; want the second, and nobody asked",
-						s.p.RefundSeq,
-						s.p.ReviewReason,
-					)
+					s.Errorf("refund %d, attention %q; want the second, and no review", s.p.RefundSeq,
+						s.p.ReviewReason)
 				}
 				s.refunded()
 			},
@@ -143,28 +140,28 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrDisputed)
 		}, end{Failed, ReasonRefused, Disputed, 0, ReasonDisputed, NoStep, false}},
-		"too little balance is told, and tried every day": {both, "", func(s *tale) {
+		"too little balance is reviewed, and retried every day": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour {
 				s.Errorf("tried again in %v; want a day", d)
 			}
 		}, end{Failed, ReasonRefused, Refunding, 0, ReviewBalance, StepRefund, false}},
-		"and when the balance is there it goes, and a person looks at the refusal alone": {both, "", func(s *tale) {
+		"a late refund leaves only the review of the rejected note": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			s.later(24 * time.Hour)
-			s.refundsAre() // the key may be forgotten by then
+			s.refundsAre() // Stripe may have forgotten the key by then
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a refund that Stripe refuses is told, looked at at once, and then tried every day": {both, "", func(s *tale) {
+		"a rejected refund is reviewed, reconciled at once, and then retried every day": {both, "", func(s *tale) {
 			s.refusedNote()
 			for range 3 {
 				s.refuses(StepRefund, nil)
 				s.refundsAre()
 				s.refuses(StepRefund, nil)
 				if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour || !s.p.ReconcileRefund {
-					s.Fatalf("looked at again in %v; want a day", d)
+					s.Fatalf("reconciled again in %v; want a day", d)
 				}
 				s.refundsAre()
 			}
@@ -175,24 +172,20 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepRefund, nil)
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
 			if s.p.RefundAmount != 250 || s.p.RefundSeq != 2 || s.p.ReviewReason != ReasonRefused {
-				s.Errorf(
-					"refund %d of %d, attention %q; want the second, of 250",
-					s.p.RefundSeq,
-					s.p.RefundAmount,
-					s.p.ReviewReason,
-				)
+				s.Errorf("refund %d of %d, attention %q; want the second, of 250", s.p.RefundSeq, s.p.RefundAmount,
+					s.p.ReviewReason)
 			}
 			s.refunded()
 			if s.now.Sub(began) > time.Minute {
 				s.Errorf("it took %v", s.now.Sub(began))
 			}
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a part that others give back ends the wait of a refund": {both, "", func(s *tale) {
+		"a partial refund by others ends the wait of a refund": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			s.back(100)
 			if s.p.DueAt.After(s.now) {
-				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+				s.Errorf("due at %v; want it reconciled now", s.p.DueAt)
 			}
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
 			s.refunded()
@@ -204,7 +197,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				s.Errorf("%+v; want the same again, which the key makes harmless", s.p)
 			}
 			s.refunded()
-			s.refundsAre(s.refund(1, 350, "succeeded")) // it was ordered a while ago: what was answered may be old
+			s.refundsAre(s.refund(1, 350, "succeeded")) // ordered a while ago, so the reply may be old
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
 		"after a stored error what is there is adopted": {both, "", func(s *tale) {
 			s.refusedNote()
@@ -220,7 +213,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"after a stored error, and a part was given back elsewhere, the rest is": {both, "", func(s *tale) {
+		"after a stored error and a partial refund by others, the rest is refunded": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.brokenRefund()
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
@@ -235,25 +228,25 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.later(refundKeyLifetime + time.Second)
 			s.refundsAre(s.refund(1, 350, "succeeded"))
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a pending refund is looked at after a day": {both, "", func(s *tale) {
+		"a pending refund is reconciled after a day": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refundComesTo("pending")
-			s.later(maxHold) // by then somebody is told
+			s.later(maxHold) // the operator is told by then
 			s.refundsAre(s.refund(1, 350, "pending"))
 			s.refundsAre(s.refund(1, 350, "succeeded"))
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a refund that is on its way for an hour is told of": {both, "", func(s *tale) {
+		"a refund that is due for an hour is reviewed": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.later(maxHold)
 		}, end{Failed, ReasonRefused, Refunding, 0, ReviewOverdue, StepRefund, false}},
-		"a refund that the bank refused is told, looked at and made again": {both, "", func(s *tale) {
+		"a refund that failed at the bank is reviewed, reconciled and made again": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refundComesTo("failed")
 			s.ends(end{Failed, ReasonRefused, RefundFailed, 0, ReviewRefundFailed, StepRefund, false})
 			s.refundsAre(s.refund(1, 350, "failed"))
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"after five that the bank refused it is a person's": {both, "", func(s *tale) {
+		"after five failed refunds the operator decides": {both, "", func(s *tale) {
 			s.refusedNote()
 			for n := 1; n < maxRefundTries; n++ {
 				s.refundComesTo("failed")
@@ -271,7 +264,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.is(ApplyRefundUpdate(s.p, s.refund(1, 350, "succeeded"), s.now))
 			s.back(350)
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"the charge's echo of our own refund has the refunds be looked at": {both, "", func(s *tale) {
+		"the charge's event of our own refund makes the refunds be read": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.back(350)
 			s.refundsAre(s.refund(1, 350, "succeeded"))
@@ -283,7 +276,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.back(350)
 			s.refundsAre(s.refund(1, 350, "pending"))
 		}, end{Failed, ReasonRefused, Refunding, 350, "", StepRefund, true}},
-		"a part that the bank sends back after another part was given back is made again": {plain, "", func(s *tale) {
+		"a partial refund that fails after another one is made again": {plain, "", func(s *tale) {
 			s.fetched()
 			s.givesBack(100)
 			s.givesBack(150)
@@ -291,12 +284,8 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.read(150)
 			s.refundsAre(s.refund(1, 100, "failed"), s.refund(2, 150, "succeeded"))
 			if s.p.RefundSeq != 3 || s.p.RefundAmount != 100 || s.p.ReviewReason != ReviewRefundFailed {
-				s.Errorf(
-					"refund %d of %d, attention %q; want the third, of 100, and a person told",
-					s.p.RefundSeq,
-					s.p.RefundAmount,
-					s.p.ReviewReason,
-				)
+				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a review", s.p.RefundSeq,
+					s.p.RefundAmount, s.p.ReviewReason)
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 250, "", NoStep, false}},
@@ -309,7 +298,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refundsAre(s.refund(1, 100, "failed"), RefundRecord{Amount: 100, Status: "succeeded"})
 			s.refunded()
 		}, end{Fetched, "", Paid, 200, "", NoStep, false}},
-		"a part that others gave back and the bank sent back is with us again": {plain, "", func(s *tale) {
+		"a partial refund by others that failed is ours again": {plain, "", func(s *tale) {
 			s.fetched()
 			s.read(100)
 			s.givesBack(100)
@@ -323,7 +312,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refundsAre(s.refund(1, 100, "failed"))
 			s.refunded()
 		}, end{Fetched, "", Paid, 100, "", NoStep, false}},
-		"a charge that was read before a part was given back does not undo it": {plain, "", func(s *tale) {
+		"a charge that was read before a partial refund does not undo it": {plain, "", func(s *tale) {
 			s.fetched()
 			s.givesBack(100)
 			s.read(0)
@@ -339,7 +328,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 150, "", NoStep, false}},
-		"an unclear part may still be applied: what others give does not have it looked for before": {
+		"an unclear partial refund may still be applied, so a refund by others does not reconcile it early": {
 			plain,
 			"",
 			func(s *tale) {
@@ -349,7 +338,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				began := s.now
 				s.read(20)
 				if wait := s.p.DueAt.Sub(began); wait < CallTimeout-time.Second {
-					s.Errorf("it is looked for after %v; want the call to be over", wait)
+					s.Errorf("it is reconciled after %v; want the call to be over", wait)
 				}
 				s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
 			},
@@ -390,7 +379,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.delete(upstream.OK)
 			s.look()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"a refund that a dispute overtook is not made when others give back a part": {plain, "", func(s *tale) {
+		"a refund that a dispute overtook is not made after a partial refund by others": {plain, "", func(s *tale) {
 			s.fetched()
 			s.ordersBack(0)
 			s.refuses(StepRefund, ErrDisputed)
@@ -404,7 +393,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepRefund, nil)
 			s.is(ApplyDisputes(s.p, DisputeTotals{Known: true, Lost: 100}, s.now))
 			if s.p.DueAt.After(s.now) {
-				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+				s.Errorf("due at %v; want it reconciled now", s.p.DueAt)
 			}
 			s.refundsAre()
 			if s.p.RefundAmount != 250 {
@@ -417,198 +406,10 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.brokenRefund()
 			s.refundsAre(s.refund(1, 350, "in_review"))
 		}, end{Failed, ReasonRefused, Refunding, 350, "", StepRefund, true}},
-		"and what somebody else gave back while ours was on its way": {both, "", func(s *tale) {
+		"a refund by others counts while ours is due": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.back(350)
 			s.refundsAre(RefundRecord{ID: "re_2", Amount: 350, Status: "succeeded"})
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-	})
-}
-
-// What follows for the machine from what others do with the money.
-func TestMoneyThatOthersGiveBack(t *testing.T) {
-	confirm(t, map[string]row{
-		"before the note, nothing is sent": {
-			both,
-			"",
-			func(s *tale) { s.back(350) },
-			end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false},
-		},
-		"a note that waits is recalled": {both, "", func(s *tale) {
-			s.post(upstream.OK)
-			s.back(350)
-			s.look("1:1")
-			s.delete(upstream.OK)
-			s.look()
-		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"a note that was fetched before cannot be": {plain, "", func(s *tale) {
-			s.post(upstream.OK)
-			s.back(350)
-			s.look()
-		}, end{Fetched, "", Refunded, 350, ReviewFetchedAnyway, NoStep, false}},
-		"and a machine that confirms is told": {confirms, "", func(s *tale) {
-			s.post(upstream.OK)
-			s.back(350)
-			s.look()
-			if n := NoteOf(s.p); n.PaymentStatus != "refunded" || n.CreditID != s.p.ID {
-				s.Errorf("the word is %+v; want it told that the credit was refunded", n)
-			}
-			s.post(upstream.OK)
-		}, end{Fetched, "", Refunded, 350, ReviewFetchedAnyway, NoStep, false}},
-		"what runs is over": {
-			plain,
-			"",
-			func(s *tale) { s.starts(); s.back(350) },
-			end{Done, ReasonReversed, Refunded, 350, "", NoStep, false},
-		},
-		"what runs is over, and told to the machine": {confirms, "", func(s *tale) {
-			s.starts()
-			s.back(350)
-			s.post(upstream.Unknown)
-			s.post(upstream.OK)
-		}, end{Done, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"what is over stays so": {
-			confirms,
-			"",
-			func(s *tale) { s.starts(); s.says("done"); s.back(350) },
-			end{Done, "", Refunded, 350, "", NoStep, false},
-		},
-		"a part leaves the machine alone": {both, "", func(s *tale) {
-			s.post(upstream.OK)
-			s.back(100)
-			s.back(50) // an older event comes late
-		}, end{Sent, "", Paid, 100, "", StepCheckPending, true}},
-		"after a part, the rest is ours to give": {both, "", func(s *tale) {
-			s.back(100)
-			s.refusedNote()
-			if s.p.RefundAmount != 250 {
-				s.Errorf("a refund of %d; want 250", s.p.RefundAmount)
-			}
-			s.refunded()
-		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"a hold that others let go": {confirms, Authorized, func(s *tale) {
-			s.post(upstream.OK)
-			s.is(ApplyCanceled(s.p, s.now))
-			s.look("1:1")
-			s.delete(upstream.OK)
-			s.look()
-		}, end{Failed, ReasonReversed, Canceled, 0, "", NoStep, false}},
-		"a hold that others took": {confirms, Authorized, func(s *tale) { s.starts(); s.is(ApplyCaptured(s.p, s.now)) },
-			end{Started, "", Paid, 0, "", NoStep, false}},
-		"a hold that is let go while it is taken": {
-			confirms,
-			Authorized,
-			func(s *tale) { s.starts(); s.is(ApplyCanceled(s.p, s.now)) },
-			end{Started, "", CaptureFailed, 0, ReviewCaptureFailed, NoStep, false},
-		},
-
-		"a dispute before the note: nothing is sent, nothing refunded": {
-			both,
-			"",
-			func(s *tale) { s.dispute("needs_response") },
-			end{Failed, ReasonDisputed, Disputed, 0, ReasonDisputed, NoStep, false},
-		},
-		"a dispute while the note waits recalls it": {both, "", func(s *tale) {
-			s.post(upstream.OK)
-			s.dispute("needs_response")
-			s.look("1:1")
-			s.delete(upstream.OK)
-			s.look()
-		}, end{Failed, ReasonDisputed, Disputed, 0, ReasonDisputed, NoStep, false}},
-		"a dispute leaves what runs alone": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response") },
-			end{Started, "", Disputed, 0, ReasonDisputed, NoStep, false}},
-		"a dispute stops a refund that is due": {
-			both,
-			"",
-			func(s *tale) { s.refusedNote(); s.dispute("needs_response") },
-			end{Failed, ReasonRefused, Disputed, 0, ReasonDisputed, NoStep, false},
-		},
-		"a machine that failed while the bank asks: never refund": {
-			confirms,
-			"",
-			func(s *tale) { s.fetched(); s.dispute("needs_response"); s.says("failed") },
-			end{Failed, ReasonFailed, Disputed, 0, ReasonDisputed, NoStep, false},
-		},
-		"a dispute that is won": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("won") },
-			end{Started, "", Paid, 0, "", NoStep, false}},
-		"a dispute that is won for a credit that failed: the money goes back": {
-			both,
-			"",
-			func(s *tale) { s.dispute("needs_response"); s.dispute("won"); s.refunded() },
-			end{Failed, ReasonDisputed, Refunded, 350, "", NoStep, false},
-		},
-		"a dispute that is lost": {
-			both,
-			"",
-			func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("lost") },
-			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false},
-		},
-		"a dispute that is lost is not opened again by an older event": {
-			both,
-			"",
-			func(s *tale) { s.starts(); s.dispute("lost"); s.dispute("needs_response") },
-			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false},
-		},
-		"an end of a dispute that never was changes nothing": {
-			both,
-			"",
-			func(s *tale) { s.starts(); s.dispute("warning_closed") },
-			end{Started, "", Paid, 0, "", NoStep, false},
-		},
-	})
-}
-
-// A timed session holds its device from the payment to its end.
-func TestTimedSessions(t *testing.T) {
-	timed := func(s *tale) {
-		p := s.p
-		p.Duration, p.DelayedStart, p.HoldsDevice = time.Hour, 5*time.Minute, true
-		s.is(Next(p, s.now))
-	}
-	confirm(t, map[string]row{
-		"it runs for the delay and the duration, and is done": {confirms, "", func(s *tale) {
-			timed(s)
-			s.starts()
-			began := s.now
-			s.ends(end{Started, "", Paid, 0, "", StepWait, false})
-			if !s.p.DueAt.Equal(began.Add(65*time.Minute)) || !s.p.EndsAt.Equal(s.p.DueAt) || !s.p.HoldsDevice {
-				s.Errorf("%+v; want it to wait for its end in 65 minutes", s.p)
-			}
-			s.later(65 * time.Minute)
-			if s.p.HoldsDevice {
-				s.Error("it holds its device after its end")
-			}
-		}, end{Done, "", Paid, 0, "", NoStep, false}},
-		"of a machine that says nothing it is over when it should be": {plain, "", func(s *tale) {
-			timed(s)
-			s.post(upstream.OK)
-			if want := s.now.Add(65 * time.Minute); !DeviceFreeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
-				s.Errorf(
-					"its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
-					DeviceFreeAt(s.p),
-					s.p.EndsAt,
-					want,
-				)
-			}
-			s.look()
-			if !s.p.HoldsDevice || s.p.Step != StepWait {
-				s.Errorf(
-					"step %q, it holds its device: %v; want it to until it should be over",
-					s.p.Step,
-					s.p.HoldsDevice,
-				)
-			}
-			s.later(65 * time.Minute)
-		}, end{Fetched, "", Paid, 0, "", NoStep, false}},
-		"one that was recalled gives its device back": {both, "", func(s *tale) {
-			timed(s)
-			s.post(upstream.OK)
-			s.look("1:1")
-			s.delete(upstream.OK)
-			s.look()
-			if s.p.HoldsDevice || !s.p.EndsAt.IsZero() {
-				s.Errorf("%+v; want it to hold nothing", s.p)
-			}
-		}, end{Failed, ReasonRecalled, Refunding, 0, "", StepRefund, true}},
 	})
 }

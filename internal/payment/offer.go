@@ -6,28 +6,27 @@ import (
 	"time"
 )
 
-// priceMatches reports whether what was paid is what the plan costs. A customer may pay in another
-// currency than the price's: Stripe says what it converted from, or the price has an amount of its
-// own in that currency. Where Stripe charged what the customer saw, and does not say what it
-// converted from, nothing contradicts the price.
-func priceMatches(p Payment, s CheckoutSession, plan Offer) bool {
+// priceMatches reports whether the amount paid agrees with the offer's price. A customer may pay in
+// another currency. Then Stripe reports what it converted from, or the price has its own amount in
+// that currency. If Stripe charged the shown currency and reports no conversion, nothing
+// contradicts the price.
+func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	switch {
-	case plan.Currency == "" || free:
+	case offer.Currency == "" || free:
 		return true
 	case s.PriceCurrency != "":
-		return strings.EqualFold(s.PriceCurrency, plan.Currency) && s.PriceAmount == plan.Amount
-	case strings.EqualFold(p.Currency, plan.Currency):
-		return p.Amount == plan.Amount
+		return strings.EqualFold(s.PriceCurrency, offer.Currency) && s.PriceAmount == offer.Amount
+	case strings.EqualFold(p.Currency, offer.Currency):
+		return p.Amount == offer.Amount
 	}
-	if amount, ok := optionAmount(plan.CurrencyOptions, p.Currency); ok {
+	if amount, ok := optionAmount(offer.CurrencyOptions, p.Currency); ok {
 		return p.Amount == amount
 	}
 	return s.ShownCurrency != "" && strings.EqualFold(s.ShownCurrency, p.Currency)
 }
 
-// optionAmount returns what a price costs in another currency, if it has an amount of its own
-// there.
+// optionAmount returns the price's own amount in another currency, if it has one.
 func optionAmount(options, currency string) (int64, bool) {
 	for pair := range strings.SplitSeq(options, ",") {
 		name, text, _ := strings.Cut(pair, "=")
@@ -38,7 +37,7 @@ func optionAmount(options, currency string) (int64, bool) {
 	return 0, false
 }
 
-// Offer is what a device sells: one Stripe Price.
+// Offer is what a device sells: one Stripe price with its duration.
 type Offer struct {
 	PriceID      string
 	Name         string
@@ -48,7 +47,7 @@ type Offer struct {
 	Currency     string
 	Duration     time.Duration
 	DelayedStart time.Duration
-	AccessCode   bool // the machine is a door or a locker: the payer gets a code for it
+	AccessCode   bool // the machine is a door or locker, so the customer gets a code
 
 	CurrencyOptions string // amounts in other currencies, such as "gbp=300,usd=400"; "" if there are none
 }

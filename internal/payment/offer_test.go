@@ -2,7 +2,7 @@ package payment
 
 import "testing"
 
-func TestAgreesInTheCustomersCurrency(t *testing.T) {
+func TestPriceMatches(t *testing.T) {
 	t.Parallel()
 	plan := Offer{Amount: 350, Currency: "eur", CurrencyOptions: "gbp=300,usd=400"}
 	for name, c := range map[string]struct {
@@ -11,20 +11,28 @@ func TestAgreesInTheCustomersCurrency(t *testing.T) {
 		s        CheckoutSession
 		want     bool
 	}{
-		"the price's own":                          {350, "eur", CheckoutSession{}, true},
-		"the price's own, in capitals":             {350, "EUR", CheckoutSession{}, true},
-		"another amount":                           {100, "eur", CheckoutSession{}, false},
-		"another amount, shown in dollars":         {100, "eur", CheckoutSession{ShownCurrency: "usd"}, false},
-		"an option":                                {400, "usd", CheckoutSession{}, true},
-		"another amount of an option":              {100, "usd", CheckoutSession{}, false},
-		"another amount of an option, shown so":    {100, "usd", CheckoutSession{ShownCurrency: "usd"}, false},
-		"no option":                                {400, "cad", CheckoutSession{}, false},
-		"no option, and shown so":                  {400, "cad", CheckoutSession{ShownCurrency: "cad"}, true},
-		"no option, and shown in another":          {400, "cad", CheckoutSession{ShownCurrency: "usd"}, false},
-		"converted from the price":                 {412, "usd", CheckoutSession{PriceAmount: 350, PriceCurrency: "eur"}, true},
-		"converted from another amount":            {412, "usd", CheckoutSession{PriceAmount: 100, PriceCurrency: "eur"}, false},
-		"converted from another currency":          {412, "usd", CheckoutSession{PriceAmount: 350, PriceCurrency: "cad"}, false},
-		"converted, and by chance as an option":    {400, "usd", CheckoutSession{PriceAmount: 1, PriceCurrency: "eur"}, false},
+		"the price's own":                       {350, "eur", CheckoutSession{}, true},
+		"the price's own, in capitals":          {350, "EUR", CheckoutSession{}, true},
+		"another amount":                        {100, "eur", CheckoutSession{}, false},
+		"another amount, shown in dollars":      {100, "eur", CheckoutSession{ShownCurrency: "usd"}, false},
+		"an option":                             {400, "usd", CheckoutSession{}, true},
+		"another amount of an option":           {100, "usd", CheckoutSession{}, false},
+		"another amount of an option, shown so": {100, "usd", CheckoutSession{ShownCurrency: "usd"}, false},
+		"no option":                             {400, "cad", CheckoutSession{}, false},
+		"no option, and shown so":               {400, "cad", CheckoutSession{ShownCurrency: "cad"}, true},
+		"no option, and shown in another":       {400, "cad", CheckoutSession{ShownCurrency: "usd"}, false},
+		"converted from the price": {
+			412, "usd", CheckoutSession{PriceAmount: 350, PriceCurrency: "eur"}, true,
+		},
+		"converted from another amount": {
+			412, "usd", CheckoutSession{PriceAmount: 100, PriceCurrency: "eur"}, false,
+		},
+		"converted from another currency": {
+			412, "usd", CheckoutSession{PriceAmount: 350, PriceCurrency: "cad"}, false,
+		},
+		"converted, and by chance as an option": {
+			400, "usd", CheckoutSession{PriceAmount: 1, PriceCurrency: "eur"}, false,
+		},
 		"shown in dollars, charged in the price's": {350, "eur", CheckoutSession{ShownCurrency: "usd"}, true},
 	} {
 		p := Payment{Amount: c.amount, Currency: c.currency, PaymentIntent: "pi_1"}

@@ -6,32 +6,33 @@ import (
 	"time"
 )
 
-// Dismissable reports whether End would only take a payment off the list of those that a person has
-// to look at: nothing is open that it could end.
+// Dismissable reports whether Cancel would only dismiss the review, because there is nothing to
+// cancel.
 func Dismissable(p Payment) bool {
 	return p.Delivery != Queued && p.Delivery != Sent && p.Delivery != Started
 }
 
-// FreeStartPrefix begin the session ids of credits that nobody paid for.
+// FreeStartPrefix begins the session ids of free starts.
 const FreeStartPrefix = "start_"
 
+// IsFreeStart reports whether the operator granted the credit.
 func IsFreeStart(p Payment) bool { return strings.HasPrefix(p.SessionID, FreeStartPrefix) }
 
-// answered: the machine has said that it has the credit.
+// Answered reports whether the machine has confirmed its start.
 func Answered(p Payment) bool { return p.Delivery == Started || p.Delivery == Done }
 
-// leftAlone: the machine did not fetch the credit, or did not say anything.
+// Unanswered reports whether the credit failed because the machine did not fetch or confirm it.
 func Unanswered(p Payment) bool {
 	return p.Delivery == Failed &&
 		(p.Reason == ReasonUnconfirmed || p.Reason == ReasonRecalled || p.Reason == ReasonRecallUnclear)
 }
 
-// ErrState is returned for what the payment's state does not allow.
+// ErrState means that the payment's state does not allow the action.
 var ErrState = errors.New("the payment's state does not allow this")
 
-// Resend sends the credit anew with a new end, where the machine has not started and the money is
-// still there: at once if no note can be with the machine, else after the note was taken back,
-// unfetched.
+// Resend sends the credit again with a new expiry, if the machine has not started and the money is
+// not returned. A note that may be pending is recalled first, and the credit is sent only if that
+// recall is proven. It returns ErrState otherwise.
 func Resend(p Payment, lifetime time.Duration, now time.Time) (Payment, error) {
 	if p.Funds != Paid && p.Funds != Authorized {
 		return p, ErrState
@@ -53,7 +54,8 @@ func Resend(p Payment, lifetime time.Duration, now time.Time) (Payment, error) {
 	case p.Delivery == Sent:
 		p.CancelReason = cancelForResend
 	case p.Delivery == Queued:
-		if p.CancelReason == ReasonRefused { // an earlier post may have been taken, and a refused look did not tell
+		// An earlier post may have been accepted, and the rejected check did not tell.
+		if p.CancelReason == ReasonRefused {
 			p.OutcomeUnknown = true
 		}
 		p.CancelReason = ""
@@ -66,18 +68,16 @@ func Resend(p Payment, lifetime time.Duration, now time.Time) (Payment, error) {
 	return Next(p, now), nil
 }
 
-// Refund gives an amount back (minor currency units; 0: all that is left) because a person
-// decided so. A hold is released as a whole.
+// Refund orders a refund of an amount in minor currency units; 0 means the rest. An authorization
+// can only be released as a whole. It returns ErrState if a call to Stripe is in flight or the
+// amount is not available.
 func Refund(p Payment, amount int64, now time.Time) (Payment, error) {
 	left := Refundable(p)
 	if amount == 0 {
 		amount = left
 	}
 	switch {
-	case p.InFlight && (p.Step == StepCapture || p.Step == StepCancel || p.Step == StepRefund),
-		amount < 0,
-		amount > left,
-		left == 0:
+	case p.InFlight && CallsStripe(p.Step), amount < 0, amount > left, left == 0:
 		return p, ErrState
 	case p.Funds == Authorized && amount == left:
 		p.Funds = Canceling
@@ -88,15 +88,15 @@ func Refund(p Payment, amount int64, now time.Time) (Payment, error) {
 	}
 	if p.RefundTarget == maxRefund(p) || p.Funds == Canceling {
 		if p.Delivery == Queued || p.Delivery == Sent {
-			p = reverseDelivery(p, ReasonReversed, now) // all of it: the machine is not to start any more
+			p = reverseDelivery(p, ReasonReversed, now) // the machine must not start any more
 		}
 	}
 	return Next(p, now), nil
 }
 
-// Cancel ends what is open by a person's decision: a credit that has not started is taken back and
-// with it the money given back, a session that runs is over and a machine that confirms is told.
-// What waited for a person has been seen.
+// Cancel recalls a credit that has not started, and its money goes back. It ends a running session,
+// and notifies a machine that confirms. It dismisses any review. It returns ErrState if there is
+// nothing to cancel or dismiss.
 func Cancel(p Payment, now time.Time) (Payment, error) {
 	seen := p.ReviewReason != ""
 	switch p.Delivery {

@@ -8,9 +8,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-// What a person may decide, in every state that a payment can be in; what is not allowed changes
+// The operator's decisions in every state of a payment. A decision that is not allowed changes
 // nothing.
-func TestWhatAPersonMayDecide(t *testing.T) {
+func TestOperatorDecisionsAllowed(t *testing.T) {
 	t.Parallel()
 	type state struct {
 		money                FundsStatus
@@ -28,12 +28,17 @@ func TestWhatAPersonMayDecide(t *testing.T) {
 		"started":              {"", (*tale).starts, false, true, true},
 		"started, being taken": {Authorized, (*tale).starts, false, false, true},
 		"done":                 {"", func(s *tale) { s.starts(); s.says("done") }, false, true, false},
-		"being refunded":       {"", fails, false, false, true}, // it waits for a person, who has seen it
+		"being refunded":       {"", fails, false, false, true}, // the review is dismissed
 		"refunded":             {"", func(s *tale) { fails(s); s.refunded() }, false, false, true},
 		"being released":       {Authorized, fails, false, false, true},
-		"released":             {Authorized, func(s *tale) { fails(s); s.call(StepCancel, Outcome{}) }, false, false, true},
-		"capture failed":       {Authorized, func(s *tale) { s.starts(); s.refuses(StepCapture, ErrAlreadyCanceled) }, false, false, true},
-		"refund failed":        {"", func(s *tale) { fails(s); s.refundComesTo("failed") }, false, false, true},
+		"released": {
+			Authorized, func(s *tale) { fails(s); s.call(StepCancel, Outcome{}) }, false, false, true,
+		},
+		"capture failed": {
+			Authorized, func(s *tale) { s.starts(); s.refuses(StepCapture, ErrAlreadyCanceled) }, false,
+			false, true,
+		},
+		"refund failed": {"", func(s *tale) { fails(s); s.refundComesTo("failed") }, false, false, true},
 		"refund failed for good": {"", func(s *tale) {
 			fails(s)
 			for n := 1; n < maxRefundTries; n++ {
@@ -42,9 +47,13 @@ func TestWhatAPersonMayDecide(t *testing.T) {
 			}
 			s.refundComesTo("failed")
 		}, false, true, true},
-		"disputed":      {"", func(s *tale) { s.starts(); s.dispute("needs_response") }, false, false, true},
-		"lost":          {"", func(s *tale) { s.starts(); s.dispute("lost") }, false, false, true},
-		"adopted":       {"", func(s *tale) { p := Fail(s.p, ReasonAdopted); p.ReviewReason = ReasonAdopted; s.is(Next(p, s.now)) }, true, true, true},
+		"disputed": {"", func(s *tale) { s.starts(); s.dispute("needs_response") }, false, false, true},
+		"lost":     {"", func(s *tale) { s.starts(); s.dispute("lost") }, false, false, true},
+		"adopted": {
+			"",
+			func(s *tale) { p := Fail(s.p, ReasonAdopted); p.ReviewReason = ReasonAdopted; s.is(Next(p, s.now)) },
+			true, true, true,
+		},
 		"money is back": {"", func(s *tale) { s.starts(); s.back(350) }, false, false, false},
 	} {
 		for f, called := range map[firmware]string{plain: "", confirms: ", of a machine that confirms"} {
@@ -83,7 +92,7 @@ func TestWhatAPersonMayDecide(t *testing.T) {
 	}
 }
 
-func TestWhatFollowsFromADecision(t *testing.T) {
+func TestOperatorDecisionsEffects(t *testing.T) {
 	decides := func(s *tale) func(Payment, error) {
 		return func(p Payment, err error) {
 			s.Helper()
@@ -94,7 +103,7 @@ func TestWhatFollowsFromADecision(t *testing.T) {
 		}
 	}
 	confirm(t, map[string]row{
-		"retried while it waits: the old note is taken back first": {confirms, "", func(s *tale) {
+		"resent while pending: the old note is recalled first": {confirms, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.later(5 * time.Minute)
 			decides(s)(Resend(s.p, 10*time.Minute, s.now))
@@ -120,11 +129,11 @@ func TestWhatFollowsFromADecision(t *testing.T) {
 			decides(s)(Resend(s.p, 10*time.Minute, s.now))
 			s.fetched()
 		}, end{Fetched, "", Paid, 0, "", NoStep, false}},
-		"given back before the note": {both, "", func(s *tale) {
+		"refunded before the note": {both, "", func(s *tale) {
 			decides(s)(Refund(s.p, 0, s.now))
 			s.refunded()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"given back while it waits": {both, "", func(s *tale) {
+		"refunded while the note is pending": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			decides(s)(Refund(s.p, 0, s.now))
 			s.look("1:1")
@@ -132,7 +141,7 @@ func TestWhatFollowsFromADecision(t *testing.T) {
 			s.look()
 			s.refunded()
 		}, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"given back in two parts": {plain, "", func(s *tale) {
+		"refunded in two parts": {plain, "", func(s *tale) {
 			s.fetched()
 			decides(s)(Refund(s.p, 100, s.now))
 			s.refunded()
@@ -149,7 +158,7 @@ func TestWhatFollowsFromADecision(t *testing.T) {
 				}
 			}
 		}, end{Fetched, "", Paid, 100, "", NoStep, false}},
-		"a hold is let go as a whole": {plain, Authorized, func(s *tale) {
+		"an authorization is released as a whole": {plain, Authorized, func(s *tale) {
 			if _, err := Refund(s.p, 100, s.now); !errors.Is(err, ErrState) {
 				s.Errorf("a part of a hold: %v; want %v", err, ErrState)
 			}
@@ -164,7 +173,7 @@ func TestWhatFollowsFromADecision(t *testing.T) {
 			s.look()
 			s.refunded()
 		}, end{Failed, ReasonEnded, Refunded, 350, "", NoStep, false}},
-		"ended while it runs, the money stays and the machine is told": {confirms, "", func(s *tale) {
+		"canceled while it runs: the money stays and the machine is notified": {confirms, "", func(s *tale) {
 			s.starts()
 			decides(s)(Cancel(s.p, s.now))
 			if n := NoteOf(s.p); n.PaymentStatus != "ended" || n.CreditID != s.p.ID {

@@ -7,31 +7,34 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Outcome is what one call made for a payment came to.
+// Outcome is the result of one call for a payment.
 type Outcome struct {
-	Action      Step
-	Result      upstream.Outcome
-	Err         error          // of the call, for refusals that are answers (ErrAlreadyRefunded and its like)
-	Status      int            // HTTP; 0: no reply
-	NoteIDs     []string       // check_pending: the pending notes with this credit's id
-	NoteID      string         // recall: the note that was to be deleted
-	Refund      RefundRecord   // refund: the one made
-	Refunds     []RefundRecord // refund, as a look: all of the intent
-	Reconciled  bool           // refund: it was a look
-	RetryAfter  time.Duration
-	Settled     bool // of an unclear call: whatever it did, it has done
-	Began       time.Time
-	Stale       bool // another worker has claimed the payment since: facts count, the next step is not chosen
-	Interrupted bool // nobody saw what the call came to: the process stopped between call and settling
+	Action     Step
+	Result     upstream.Outcome
+	Err        error          // the call's error; it may wrap ErrAlreadyRefunded and its like
+	Status     int            // HTTP status; 0: no reply
+	NoteIDs    []string       // check_pending: the pending notes with this credit's id
+	NoteID     string         // recall: the note to delete
+	Refund     RefundRecord   // refund: the refund made
+	Refunds    []RefundRecord // refund: all refunds of the intent, if Reconciled
+	Reconciled bool           // refund: the refunds were read, and none was made
+	RetryAfter time.Duration
+	Settled    bool // an unclear call is over: it cannot be applied later
+	Began      time.Time
+	// Another worker has claimed the payment since. The facts count, but the next step does not.
+	Stale bool
+	// The process stopped between the call and its record, so the result is unknown.
+	Interrupted bool
 }
 
-// ApplyOutcome takes in what a call came to. A fact counts whoever saw it and however late; only a
-// worker whose claim still holds ends the claim and thereby chooses the next step.
+// ApplyOutcome applies the outcome of a call. Its facts count however late they are. Only the
+// worker that holds the claim ends it and thereby chooses the next step.
 func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 	if !o.Stale {
 		p = backoff(p, o, now)
 	} else if CallsNotehub(o.Action) && p.Delivery == Queued && o.Began.Before(p.DeliveryAt) {
-		return p // it tells of a note that was taken back since, and the credit is to be sent anew
+		// It concerns a note that was recalled since, and the credit is sent again.
+		return p
 	}
 	switch o.Action {
 	case StepPostNote:
@@ -46,13 +49,13 @@ func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 		p = applyCancel(p, o)
 	case StepRefund:
 		ours := FundsReturned(p)
-		if p = applyRefund(p, o, now); p.Funds == Refunded && !ours { // a part of it: others gave the rest
+		if p = applyRefund(p, o, now); p.Funds == Refunded && !ours { // ours was a part, and others refunded the rest
 			p = reverseDelivery(p, ReasonReversed, now)
 		}
 	}
 	if o.Stale {
 		if !p.InFlight && (p.Step != NoStep || p.Delivery == Queued) {
-			p = dueBy(p, now) // somebody looks again at what this changed
+			p = dueBy(p, now) // a worker reads the payment again
 			p.DueAt = now
 		}
 		return p
@@ -61,8 +64,7 @@ func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// backoff counts the failures of the vendor that was called, and says from when on it may be called
-// again.
+// backoff updates the failure count of the called vendor and the earliest time of its next call.
 func backoff(p Payment, o Outcome, now time.Time) Payment {
 	failures, notBefore := &p.Failures, &p.BackoffUntil
 	if CallsStripe(o.Action) {
@@ -70,15 +72,14 @@ func backoff(p Payment, o Outcome, now time.Time) Payment {
 	}
 	switch {
 	case o.Action == StepCheckPending && o.Result == upstream.OK && p.OutcomeUnknown && len(o.NoteIDs) == 0:
-		// The post that is looked for failed before, and the next one may, too: its failures still
-		// count.
+		// The post may fail again, so its failures still count.
 		*notBefore = time.Time{}
 		if *failures > 0 {
 			*notBefore = now.Add(upstream.Backoff(*failures, jitter(p, *failures)))
 		}
 	case o.Result == upstream.OK || o.Result == upstream.Rejected:
 		*failures, *notBefore = 0, time.Time{}
-	case o.Interrupted: // nobody failed
+	case o.Interrupted: // the vendor did not fail
 		*notBefore = outcomeKnownAt(o, now)
 	default:
 		*failures++
@@ -94,8 +95,8 @@ func backoff(p Payment, o Outcome, now time.Time) Payment {
 	return p
 }
 
-// outcomeKnownAt returns from when on it can be seen what an unclear call did: until then it may be
-// applied, and a note that it posted may not be listed.
+// outcomeKnownAt returns when the effect of an unclear call can be observed. Until then the vendor
+// may apply the call, and Notehub may not list a note that it posted.
 func outcomeKnownAt(o Outcome, now time.Time) time.Time {
 	applied := o.Began.Add(CallTimeout)
 	if o.Settled {
@@ -107,8 +108,8 @@ func outcomeKnownAt(o Outcome, now time.Time) time.Time {
 	return applied
 }
 
-// jitter spreads retries: a number in [0, 1) that differs by payment and failure, derived so that
-// Apply stays pure.
+// jitter returns a number in [0, 1) that spreads retries. It is derived from payment and failure
+// count, so that ApplyOutcome stays pure.
 func jitter(p Payment, failures int) float64 {
 	h := fnv.New32a()
 	h.Write([]byte(p.ID))

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// FundsStatus is where the customer's money is.
+// FundsStatus says where the customer's money is.
 type FundsStatus string
 
-// The states of the money. It is on its way in Capturing, Releasing and Refunding.
+// The states of the money. A call to Stripe is due in Capturing, Canceling and Refunding.
 const (
 	Authorized    FundsStatus = "authorized"
 	Capturing     FundsStatus = "capturing"
@@ -25,20 +25,20 @@ const (
 	DisputeLost   FundsStatus = "lost"
 )
 
-// DeliveryStatus is how far the credit has come towards the machine.
+// DeliveryStatus says how far the credit is on its way to the machine.
 type DeliveryStatus string
 
-// The states of the credit. Failed goes with a reason.
+// The states of the credit. A failed credit has a reason.
 const (
 	Queued  DeliveryStatus = "queued"
 	Sent    DeliveryStatus = "sent"    // Notehub has accepted the note
 	Fetched DeliveryStatus = "fetched" // the Notecard has it
-	Started DeliveryStatus = "started" // the machine said so
+	Started DeliveryStatus = "started" // the machine confirmed it
 	Done    DeliveryStatus = "done"
 	Failed  DeliveryStatus = "failed"
 )
 
-// Step is the next call that a payment needs; "" when it needs none.
+// Step is the next call for a payment, or "" if none is due.
 type Step string
 
 // The steps, which are also the actions of attempts.
@@ -50,96 +50,95 @@ const (
 	StepCapture      Step = "capture"
 	StepCancel       Step = "release"
 	StepRefund       Step = "refund"
-	StepWait         Step = "wait" // no call: time decides then
+	StepWait         Step = "wait" // no call, but a deadline
 )
 
-// Payment is one paid Checkout Session with its one credit. Zero times mean "not" or, for
-// ExpiresAt, "never".
+// Payment is one paid Checkout Session with its one credit. A zero time means "not yet", and
+// "never" in ExpiresAt.
 type Payment struct {
 	ID            string // the credit's id, CreditID(SessionID)
 	SessionID     string
 	PaymentIntent string // "" for a free session
-	Token         string // of the payer's page
+	Token         string // names the customer's page
 	DeviceUID     string
 	DeviceName    string
 	PriceID       string
-	Plan          string // what was sold, by name
+	Plan          string // the offer's name
 	Duration      time.Duration
 	DelayedStart  time.Duration
 	Amount        int64 // minor currency units
 	Currency      string
 	Livemode      bool
-	CardLast4     string // of the card that paid, "" until Stripe told; SavePayment leaves it alone, see SetCharge
-	ReceiptURL    string // of Stripe's receipt, "" until Stripe told; likewise
+	CardLast4     string // of the card; "" if unknown
+	ReceiptURL    string // of Stripe's receipt; "" if unknown
 
 	Funds           FundsStatus
 	RefundedAmount  int64 // minor currency units
 	Delivery        DeliveryStatus
-	Reason          string    // why the machine failed or its session ended early, "" if neither
-	MachineCode     string    // the machine's own, such as "E-DOOR"
-	NeedsAccessCode bool      // the machine is opened with a code
-	AccessCode      string    // that code, six digits, while it opens anything; "" else
-	ReviewReason    string    // why a person must look, "" if nobody has to
-	DeliveryAt      time.Time // since when Machine is what it is, see ChangePayment; zero: not known
-	FundsAt         time.Time // since when Money is
+	Reason          string    // why the credit failed or the session ended early, else ""
+	MachineCode     string    // the machine's error code, such as "E-DOOR"
+	NeedsAccessCode bool      // the machine needs a code to open
+	AccessCode      string    // six digits while they open something, else ""
+	ReviewReason    string    // why the operator must review the payment, else ""
+	DeliveryAt      time.Time // when Delivery changed, set by the ledger; zero: unknown
+	FundsAt         time.Time // the same of Funds
 	PaidAt          time.Time
 	CreatedAt       time.Time
 	SentAt          time.Time
 	StartedAt       time.Time
 	EndsAt          time.Time
 	ExpiresAt       time.Time
-	ConfirmBy       time.Time // silence after this gives the money back; zero: no confirmation is expected
-	HoldsDevice     bool      // a timed credit that holds its device; at most one does
+	ConfirmBy       time.Time // without a confirmation by then the money goes back; zero: none expected
+	HoldsDevice     bool      // a timed credit occupies its device; at most one does
 
 	Step           Step
 	DueAt          time.Time
-	BackoffUntil   time.Time // of calls to Notehub: back-off, or a call whose time limit has to be waited out
-	FencingToken   int64     // grows with each claim
-	InFlight       bool      // claimed and not settled
-	Failures       int       // calls to Notehub in a row that came to nothing
-	MaybeAccepted  bool      // Notehub has, or may have, taken a note
-	OutcomeUnknown bool      // the last post may have been applied
-	// an unclear post was looked for and not found: it was not applied, or fetched already
+	BackoffUntil   time.Time // of calls to Notehub, after failures and unclear calls
+	FencingToken   int64     // incremented by each claim
+	InFlight       bool      // claimed, and the outcome is not recorded
+	Failures       int       // calls to Notehub that failed in a row
+	MaybeAccepted  bool      // Notehub accepted a note, or may have
+	OutcomeUnknown bool      // the last post or deletion may have been applied
+	// The note of an unclear post is not pending: the post was not applied, or the note was
+	// fetched.
 	NotFoundAfterUnclear bool
-	CancelReason         string       // why the note is to be taken back before its time, "" if it is not
-	RecallStatus         RecallStatus // what the deletions of a recall came to so far, "" if none is under way
-	NoteIDs              string       // pending notes that are still to be deleted, with commas
-	PendingNotice        string       // what a machine that confirms has to be told: "refunded", "ended"
+	CancelReason         string       // why the note is recalled before its expiry, else ""
+	RecallStatus         RecallStatus // the worst result of the deletions so far
+	NoteIDs              string       // pending notes to delete, comma-separated
+	PendingNotice        string       // what to tell a confirming machine: "refunded", "ended", or ""
 
-	// the same of calls to Stripe, so that neither vendor's trouble holds up the other's calls
+	// The same for calls to Stripe, so that one vendor's failures do not delay calls to the other.
 	FundsBackoffUntil time.Time
 	FundsFailures     int
-	LostAmount        int64 // minor currency units that the customer's bank took back in disputes
+	LostAmount        int64 // minor currency units that the bank took in lost disputes
 
-	RefundSeq       int       // the refund under way or made last, 0 for none; it is on disk before it is made
+	RefundSeq       int       // the number of the last refund, stored before its call; 0: none
 	RefundAmount    int64     // minor currency units
-	RefundTarget    int64     // what RefundedAmount is once it is made
-	RefundAt        time.Time // when it was ordered
-	ReconcileRefund bool      // read what was refunded before ordering more
+	RefundTarget    int64     // RefundedAmount once the refund succeeded
+	RefundAt        time.Time // when the refund was ordered
+	ReconcileRefund bool      // read the refunds before making more
 }
 
-// RecallStatus is what the deletions of a recall came to.
+// RecallStatus is the result of a recall's deletions.
 type RecallStatus string
 
-// The worst that was seen of a recall's deletions.
+// The results of a recall, of which the worst is kept.
 const (
 	NotRecalled   RecallStatus = ""
 	RecallDeleted RecallStatus = "deleted"
-	RecallUnclear RecallStatus = "unclear" // one may or may not have been applied
-	RecallTooLate RecallStatus = "fetched" // one found no such note
+	RecallUnclear RecallStatus = "unclear" // a deletion may have been applied
+	RecallTooLate RecallStatus = "fetched" // the note was gone already
 )
 
-// CreditID derives the credit's id from the session's, so that even a lost ledger cannot give a
+// CreditID derives the credit's id from the session's id. So even a lost ledger cannot give a
 // payment a second credit.
 func CreditID(sessionID string) string {
 	sum := sha256.Sum256([]byte(sessionID))
 	return "cr_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
-// What an operator looks for. Each of these reads a bounded number of rows, however many there are.
-
-// Captured is what was taken from the customer, in minor currency units: nothing while the money is
-// only held, or was let go.
+// Captured returns the captured amount in minor currency units. It is 0 while the money is only
+// authorized, and after a release.
 func (p Payment) Captured() int64 {
 	switch p.Funds {
 	case Authorized, Capturing, Canceling, Canceled, CaptureFailed:
@@ -148,7 +147,7 @@ func (p Payment) Captured() int64 {
 	return p.Amount
 }
 
-// Refunded is what the customer, or their bank, has back of it, in minor currency units.
+// Refunded returns the part of Captured that the customer or their bank has back.
 func (p Payment) Refunded() int64 {
 	if p.Funds == DisputeLost {
 		return p.Amount

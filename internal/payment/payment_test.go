@@ -7,25 +7,24 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tale takes one payment through its life by the pure functions, and looks at each state on the
-// way.
+// tale takes one payment through its transitions, and checks each state on the way.
 type tale struct {
 	*testing.T
 	p    Payment
 	now  time.Time
-	seen bool // a person has decided that nothing is to be done
+	seen bool // the operator has decided that nothing is left to do
 }
 
-// firmware is what machines do with their credits.
+// firmware says whether a machine confirms.
 type firmware int
 
 const (
 	both     firmware = iota
-	plain             // it says nothing
-	confirms          // it confirms
+	plain             // does not confirm
+	confirms          // confirms
 )
 
-// beginLife is a payment of 3.50, paid at noon, whose credit lives for ten minutes.
+// beginLife returns a payment of 3.50, paid at noon, whose credit lives for ten minutes.
 func beginLife(t *testing.T, f firmware, money FundsStatus) *tale {
 	p := queuedPayment()
 	p.Funds = money
@@ -37,7 +36,7 @@ func beginLife(t *testing.T, f firmware, money FundsStatus) *tale {
 	return s
 }
 
-// is takes the payment's new state, and checks what holds in every state.
+// is sets the payment's new state, and checks what holds in every state.
 func (s *tale) is(p Payment) {
 	s.Helper()
 	s.p = p
@@ -48,16 +47,20 @@ func (s *tale) is(p Payment) {
 		s.Errorf("an hour later Next is not done at once: %+v", again)
 	}
 	out := p.Delivery != Queued && p.Delivery != Failed
+	outside := func(amount int64) bool { return amount < 0 || amount > p.Amount }
+	refunding := p.Funds == Refunding || p.Funds == RefundFailed
+	busy := p.CancelReason != "" || p.NoteIDs != "" || p.HoldsDevice
 	for what, wrong := range map[string]bool{
-		"it is failed for no reason":                        p.Delivery == Failed && p.Reason == "",
-		"it is out and was never posted":                    out && (p.SentAt.IsZero() || !p.MaybeAccepted),
-		"a post is unclear that was not made":               p.OutcomeUnknown && !p.MaybeAccepted,
-		"it has a step without a time, or the converse":     (p.Step == NoStep) != p.DueAt.IsZero(),
-		"it has notes to delete and no recall":              p.RecallStatus == NotRecalled && p.NoteIDs != "",
-		"more is back than was paid":                        p.RefundedAmount < 0 || p.RefundedAmount > p.Amount || p.RefundTarget > p.Amount || p.RefundAmount < 0,
-		"a refund is under way and none was ordered":        (p.Funds == Refunding || p.Funds == RefundFailed) && p.RefundSeq == 0,
-		"there is nothing to be done and it is not closed":  p.Step == NoStep && !Closed(p) && !s.seen,
-		"a credit that failed is taken back, or the device": p.Delivery == Failed && (p.CancelReason != "" || p.NoteIDs != "" || p.HoldsDevice),
+		"it is failed for no reason":                       p.Delivery == Failed && p.Reason == "",
+		"it is out and was never posted":                   out && (p.SentAt.IsZero() || !p.MaybeAccepted),
+		"a post is unclear that was not made":              p.OutcomeUnknown && !p.MaybeAccepted,
+		"it has a step without a time, or the converse":    (p.Step == NoStep) != p.DueAt.IsZero(),
+		"it has notes to delete and no recall":             p.RecallStatus == NotRecalled && p.NoteIDs != "",
+		"the refund order is negative":                     p.RefundAmount < 0,
+		"more is back than was paid":                       outside(p.RefundedAmount) || outside(p.RefundTarget),
+		"a refund is due and none was ordered":             refunding && p.RefundSeq == 0,
+		"there is nothing to be done and it is not closed": p.Step == NoStep && !Closed(p) && !s.seen,
+		"a failed credit is recalled, or holds its device": p.Delivery == Failed && busy,
 	} {
 		if wrong {
 			s.Errorf("%s: %+v", what, p)
@@ -65,7 +68,7 @@ func (s *tale) is(p Payment) {
 	}
 }
 
-// call waits until a step is due, and has its call come to something.
+// call waits until a step is due, and applies its outcome.
 func (s *tale) call(step Step, o Outcome) {
 	s.Helper()
 	if s.p.Step != step {
@@ -83,8 +86,8 @@ func (s *tale) call(step Step, o Outcome) {
 
 func (s *tale) post(r upstream.Outcome) { s.Helper(); s.call(StepPostNote, Outcome{Result: r}) }
 
-// look sees what is pending. That nothing is proves something only when Notehub must have listed
-// it.
+// look checks which notes are pending. An empty list proves something only when Notehub must have
+// listed the note.
 func (s *tale) look(pending ...string) {
 	s.Helper()
 	if len(pending) == 0 && (s.p.RecallStatus == NotRecalled || s.p.NotFoundAfterUnclear) {
@@ -97,7 +100,7 @@ func (s *tale) delete(r upstream.Outcome) {
 	s.call(StepRecall, Outcome{Result: r, NoteID: NextRecallNote(s.p)})
 }
 
-// fetched has the credit sent, and the Notecard fetch it.
+// fetched makes Notehub accept the note and the Notecard fetch it.
 func (s *tale) fetched() { s.Helper(); s.post(upstream.OK); s.look() }
 
 func (s *tale) says(state string) {
@@ -112,7 +115,7 @@ func (s *tale) silence() {
 	s.is(ConfirmationTimedOut(s.p, s.now, s.now))
 }
 
-// refunded has the refund that is due be made.
+// refunded makes the due refund.
 func (s *tale) refunded() {
 	s.Helper()
 	s.call(
@@ -123,10 +126,10 @@ func (s *tale) refunded() {
 	)
 }
 
-// later is what time alone decides.
+// later lets time pass.
 func (s *tale) later(d time.Duration) { s.Helper(); s.now = s.now.Add(d); s.is(Next(s.p, s.now)) }
 
-// end is how a payment stands.
+// end is the expected state of a payment.
 type end struct {
 	machine   DeliveryStatus
 	reason    string
@@ -134,7 +137,7 @@ type end struct {
 	back      int64
 	attention string
 	step      Step
-	open      bool // something is left to be done
+	open      bool // not payment.Closed
 }
 
 func (s *tale) ends(want end) {
@@ -173,8 +176,8 @@ func confirm(t *testing.T, rows map[string]row) {
 	}
 }
 
-// What becomes of the credit, row by row of the design's section 4.
-func TestTheLifeOfACredit(t *testing.T) {
+// One case for each transition of the credit.
+func TestDeliveryTransitions(t *testing.T) {
 	recalled := func(s *tale) {
 		s.post(upstream.OK)
 		s.look("1:1")
@@ -212,7 +215,7 @@ func TestTheLifeOfACredit(t *testing.T) {
 			func(s *tale) { s.post(upstream.Retryable) },
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
-		"an unclear post is looked for before another": {
+		"an unclear post is checked before another": {
 			both,
 			"",
 			func(s *tale) { s.post(upstream.Unknown) },
@@ -231,16 +234,16 @@ func TestTheLifeOfACredit(t *testing.T) {
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
 
-		"a refusal of this device gives the money back": {both, "", func(s *tale) {
+		"a rejected note is refunded": {both, "", func(s *tale) {
 			s.post(upstream.Rejected)
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
-		"a refusal after an unclear post is left to a person": {plain, "", func(s *tale) {
+		"a rejection after an unclear post is left to the operator": {plain, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.post(upstream.Rejected)
 		}, end{Failed, ReasonUnclear, Paid, 0, ReasonUnclear, NoStep, false}},
-		"a refusal after an unclear post is left to the machine": {confirms, "", func(s *tale) {
+		"a rejection after an unclear post is left to the machine": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.post(upstream.Rejected)
@@ -248,17 +251,13 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
 
-		"not listed yet, it is looked for again before it counts as fetched": {both, "", func(s *tale) {
+		"not listed yet, it is checked again before it counts as fetched": {both, "", func(s *tale) {
 			s.now = s.p.ExpiresAt.Add(-time.Second)
 			s.post(upstream.OK)
 			s.call(StepCheckPending, Outcome{})
 			if d := s.p.DueAt.Sub(s.p.SentAt); s.p.Delivery != Sent || d != MaxListingDelay {
-				s.Errorf(
-					"%s, looked for again %v after it was sent; want sent, and %v",
-					s.p.Delivery,
-					d,
-					MaxListingDelay,
-				)
+				s.Errorf("%s, checked again %v after it was sent; want sent, and %v", s.p.Delivery, d,
+					MaxListingDelay)
 			}
 			s.call(StepCheckPending, Outcome{NoteIDs: []string{"1:1"}})
 			s.delete(upstream.OK)
@@ -323,13 +322,13 @@ func TestTheLifeOfACredit(t *testing.T) {
 			func(s *tale) { s.fetched(); s.says("done"); s.says("started") },
 			end{Done, "", Paid, 0, "", NoStep, false},
 		},
-		"an answer before there was a post is nobody's": {
+		"a confirmation before a post is ignored": {
 			confirms,
 			"",
 			func(s *tale) { s.says("started") },
 			end{Queued, "", Paid, 0, "", StepPostNote, true},
 		},
-		"started while the post is under way": {confirms, "", func(s *tale) {
+		"started while the post is in flight": {confirms, "", func(s *tale) {
 			p, _ := Claim(s.p, s.now)
 			p, outcome := ApplyConfirmation(p, Confirmation{State: "started"}, s.now)
 			if outcome != ConfirmationTaken {
@@ -337,7 +336,7 @@ func TestTheLifeOfACredit(t *testing.T) {
 			}
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: s.now}, s.now))
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
-		"failed while the post is under way": {confirms, "", func(s *tale) {
+		"failed while the post is in flight": {confirms, "", func(s *tale) {
 			p, _ := Claim(s.p, s.now)
 			p, _ = ApplyConfirmation(p, Confirmation{State: "failed"}, s.now)
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Began: s.now}, s.now))
@@ -392,12 +391,12 @@ func TestTheLifeOfACredit(t *testing.T) {
 			func(s *tale) { s.post(upstream.Retryable); s.later(10 * time.Minute) },
 			end{Failed, ReasonExpired, Refunding, 0, "", StepRefund, true},
 		},
-		"lifetime over after an unclear post that vanished is left to a person": {plain, "", func(s *tale) {
+		"expired after an unclear post that was not found: left to the operator": {plain, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.later(10 * time.Minute)
 		}, end{Failed, ReasonUnclear, Paid, 0, ReasonUnclear, NoStep, false}},
-		"lifetime over after an unclear post that vanished is left to the machine": {confirms, "", func(s *tale) {
+		"expired after an unclear post that was not found: left to the machine": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
 			s.later(10 * time.Minute)
@@ -411,7 +410,7 @@ func TestTheLifeOfACredit(t *testing.T) {
 				s.later(10 * time.Minute)
 				s.silence()
 				if Unanswered(s.p) {
-					s.Error("it counts as left alone by the machine")
+					s.Error("it counts as unanswered")
 				}
 				s.refunded()
 			},
@@ -486,11 +485,11 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.fetched()
 			s.is(ConfirmationTimedOut(s.p, s.p.ConfirmBy.Add(-1), s.now))
 		}, end{Fetched, "", Paid, 0, "", StepWait, true}},
-		"nobody listens for a quarter of an hour": {confirms, "", func(s *tale) {
+		"no confirmations are read for 15 minutes": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.later(overdueAfter + ConfirmationGrace)
 		}, end{Fetched, "", Paid, 0, ReviewOverdue, NoStep, false}},
-		"nobody listened, and then it was heard": {confirms, "", func(s *tale) {
+		"confirmations are read late": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.later(overdueAfter + ConfirmationGrace)
 			s.says("started")
@@ -501,7 +500,7 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.refunded()
 			s.says("started")
 		}, end{Started, ReasonStartedAfter, Refunded, 350, ReasonStartedAfter, NoStep, false}},
-		"started while the money is on its way back: it goes": {confirms, "", func(s *tale) {
+		"started while the refund is due: it is made": {confirms, "", func(s *tale) {
 			s.fetched()
 			s.silence()
 			s.says("started")

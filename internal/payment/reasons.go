@@ -1,52 +1,47 @@
 package payment
 
-// The life of a payment, in pure functions. Apply takes in what a call came to, Confirmed what a
-// machine answered, Silent that none did, recall.go where its note is, money.go what Stripe says;
-// Next says what is to be done now. Each gets the payment as it is in the ledger at that moment and
-// returns it as it shall be; nothing else changes a payment.
-
-// Reasons for which a machine's credit failed, or its session ended early.
+// The reasons why a credit failed or its session ended early.
 const (
-	ReasonAdopted       = "adopted"          // paid before this ledger was born: another's to deliver
-	ReasonExpired       = "expired"          // its lifetime ended before it could be sent, or the machine says so
-	ReasonRefused       = "refused"          // Notehub refuses this device or this note
-	ReasonUnknownDevice = "unknown_device"   // a complete listing, begun after the payment, does not hold the device
-	ReasonNotSelling    = "not_selling"      // the device is disabled, paused, offline or out of sale
-	ReasonBusy          = "busy"             // a timed credit of this device is still open, or the machine says so
+	ReasonAdopted       = "adopted"          // paid before this ledger's birth, or handled elsewhere
+	ReasonExpired       = "expired"          // expired before it could be sent, or the machine says so
+	ReasonRefused       = "refused"          // Notehub rejects this device or this note
+	ReasonUnknownDevice = "unknown_device"   // a complete list of devices, read after the payment, lacks the device
+	ReasonNotSelling    = "not_selling"      // the device is disabled, paused, offline or not on sale
+	ReasonBusy          = "busy"             // another timed credit holds the device, or the machine says so
 	ReasonFailed        = "failed"           // the machine says so
-	ReasonRecalled      = "recalled"         // the note was taken back, unfetched
-	ReasonRecallUnclear = "recall_unclear"   // it was to be taken back, and may have been fetched before
-	ReasonUnclear       = "delivery_unclear" // Notehub may have taken a note, and nothing tells what became of it
-	ReasonUnconfirmed   = "unconfirmed"      // the machine said nothing in time
-	ReasonReversed      = "payment_reversed" // the money was given back by somebody else
-	ReasonDisputed      = "disputed"         // the customer's bank asks for the money back
+	ReasonRecalled      = "recalled"         // the note was recalled before the Notecard fetched it
+	ReasonRecallUnclear = "recall_unclear"   // the note was recalled, but may have been fetched before
+	ReasonUnclear       = "delivery_unclear" // Notehub may have accepted a note, and nothing tells what happened to it
+	ReasonUnconfirmed   = "unconfirmed"      // the machine did not confirm in time
+	ReasonReversed      = "payment_reversed" // others returned the money
+	ReasonDisputed      = "disputed"         // the customer's bank demands the money
 	ReasonEnded         = "ended"            // by the operator
 	ReasonStartedAfter  = "started_after_money_back"
 )
 
-// Why a person must look at a payment, beside the reasons above.
+// The reasons why the operator must review a payment, besides those above.
 const (
-	ReviewAmount         = "amount_mismatch"    // paid was not what the plan costs
-	ReviewOverdue        = "overdue"            // what is due is being tried for a quarter of an hour
-	ReviewHold           = "hold"               // money is held on a card for an hour, neither taken nor released
+	ReviewAmount         = "amount_mismatch"    // the amount paid is not the price
+	ReviewOverdue        = "overdue"            // a step has been due for 15 minutes
+	ReviewHold           = "hold"               // an authorization is an hour old, neither captured nor released
 	ReviewFailedAfter    = "failed_after_start" // the machine started and then failed
-	ReviewCaptureFailed  = "capture_failed"     // the machine started and the money could not be taken
-	ReviewReleaseRefused = "release_refused"    // Stripe refuses to let go of the held money
-	ReviewBalance        = "too_little_balance" // the account cannot pay the refund
-	ReviewRefundRefused  = "refund_refused"     // Stripe refuses the refund
-	ReviewRefundFailed   = "refund_failed"      // the customer's bank refused the refund
+	ReviewCaptureFailed  = "capture_failed"     // the machine started and the capture failed
+	ReviewReleaseRefused = "release_refused"    // Stripe rejects the release
+	ReviewBalance        = "too_little_balance" // the Stripe balance is too low for the refund
+	ReviewRefundRefused  = "refund_refused"     // Stripe rejects the refund
+	ReviewRefundFailed   = "refund_failed"      // the refund failed at the customer's bank
 	ReviewDisputeLost    = "dispute_lost"
-	ReviewConfirmation   = "confirmation_unusable"    // an answer names the credit and cannot be applied
-	ReviewFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
+	ReviewConfirmation   = "confirmation_unusable"    // a confirmation of the credit cannot be applied
+	ReviewFetchedAnyway  = "fetched_after_money_back" // the money was returned and the machine has the credit
 )
 
-// Two installations on one Notehub project and one Stripe account both send the credit of each
-// payment, recall each other's notes and refund. One sees that by what it did not do itself: a
-// second note with a credit that it posted once, a refund with its own metadata that it did not
-// order, an answer to a credit that it did not post. What was done before this process began may
-// have been done by an earlier state of the ledger, and is no sign of another installation. These
-// signs name the payment. If both act at the same instant, one of them may miss its sign, so
-// internal/fleet/signature.go tells both without any payment.
+// Two installations on one Notehub project and one Stripe account both send each credit, recall
+// each other's notes and refund. An installation recognizes the other by effects that it did not
+// cause: a second note of a credit that it posted once, a refund with its own metadata that it did
+// not order, or a confirmation of a credit that it did not post. Effects from before this process's
+// start prove nothing, because an earlier state of the ledger may have caused them. If both act at
+// the same instant, one may miss the effect. So internal/fleet/signature.go detects both without
+// any payment.
 
-// ReviewTwins is why a person must look at a payment of which another installation did something.
+// ReviewTwins marks a payment that another installation has touched.
 const ReviewTwins = "twins"

@@ -8,13 +8,13 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Where a credit's note is, and how it is taken back. A look says which of its notes are pending at
-// Notehub, each of them is deleted, and another look has to show that none is left: the Notecard
-// may have been faster than a deletion, and a deletion nobody saw the end of proves nothing. A
-// credit that was taken back fails, or is sent anew; one that was not is fetched. Where it is in
-// doubt, a machine that confirms will say, and of another the customer gets the money back.
+// A recall deletes a credit's pending notes at Notehub. A check lists them, each is deleted, and
+// another check must find none left. Only that proves the recall, because the Notecard may be
+// faster than a deletion, and a deletion may have an unknown outcome. After a proven recall the
+// credit fails or is sent again. If the Notecard was faster, the credit is fetched. In doubt, a
+// confirming machine will say, and the customer of any other machine gets the money back.
 
-// applyCheck takes in which notes of the credit are pending.
+// applyCheck applies a list of the credit's pending notes.
 func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 	if o.Result == upstream.Rejected {
 		return noteRejected(p)
@@ -24,9 +24,9 @@ func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 	}
 	pending := len(o.NoteIDs) > 0
 	listed := p.SentAt.Add(MaxListingDelay)
-	// the one note that was posted has been listed already
+	// The only note posted was listed before, so it needs no time to be listed.
 	alone := p.RecallStatus != NotRecalled && !p.NotFoundAfterUnclear
-	if p.Delivery == Sent && p.OutcomeUnknown && !o.Stale { // a deletion may have been applied
+	if p.Delivery == Sent && p.OutcomeUnknown && !o.Stale { // the last deletion may have been applied
 		p.OutcomeUnknown = false
 		if !slices.Contains(o.NoteIDs, NextRecallNote(p)) {
 			p = recallWorst(p, RecallUnclear)
@@ -37,10 +37,11 @@ func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 		p = noteAccepted(p, now)
 	}
 	if o.Stale {
-		return p // an old look says nothing of what was done since
+		return p // a stale check says nothing of later posts
 	}
 	late := !p.ExpiresAt.IsZero() &&
-		!o.Began.Before(p.ExpiresAt) // a deadline is acted on only upon an observation made after it
+		// A deadline counts only in a check that began after it.
+		!o.Began.Before(p.ExpiresAt)
 	switch {
 	case p.Delivery == Sent && pending && (late || p.CancelReason != "" || p.RecallStatus != NotRecalled):
 		p.NoteIDs = strings.Join(o.NoteIDs, ",")
@@ -51,28 +52,30 @@ func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 		if p.ExpiresAt.IsZero() {
 			p.BackoffUntil = now.Add(idleCheckInterval)
 		}
-	case p.Delivery == Sent && o.Began.Before(listed) && !alone: // Notehub may not list it yet
+	case p.Delivery == Sent && o.Began.Before(listed) && !alone: // Notehub may not list the note yet
 		p.BackoffUntil = listed
 	case p.Delivery == Sent && p.RecallStatus != NotRecalled:
 		p = finishRecall(p, now)
 	case p.Delivery == Sent:
 		p = markFetched(p)
-	case p.Delivery == Queued && p.OutcomeUnknown: // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
+	case p.Delivery == Queued && p.OutcomeUnknown:
+		// The post was not applied, or the Notecard has fetched its note. The machine ignores a
+		// repeat.
 		p.OutcomeUnknown, p.NotFoundAfterUnclear = false, true
 	}
 	return p
 }
 
-// applyRecall takes in the deletion of one pending note. The look that follows is the proof.
+// applyRecall applies the deletion of one note. The next check is the proof.
 func applyRecall(p Payment, o Outcome) Payment {
 	if p.RecallStatus == NotRecalled || NextRecallNote(p) != o.NoteID {
-		return p // it was ended meanwhile
+		return p // the recall has ended meanwhile
 	}
 	switch o.Result {
-	case upstream.Rejected: // there is no such note any more: it was fetched
+	case upstream.Rejected: // the note is gone: it was fetched
 		seen := RecallTooLate
 		if p.ReviewReason == ReviewTwins {
-			seen = RecallUnclear // or deleted by the other installation
+			seen = RecallUnclear // or the other installation deleted it
 		}
 		p = recallWorst(p, seen)
 	case upstream.Unknown:
@@ -80,19 +83,19 @@ func applyRecall(p Payment, o Outcome) Payment {
 		return p
 	case upstream.OK:
 	default:
-		return p // nothing was done
+		return p // nothing was deleted
 	}
 	_, p.NoteIDs, _ = strings.Cut(p.NoteIDs, ",")
 	return p
 }
 
-// NextRecallNote is the pending note that is deleted next, "" for none.
+// NextRecallNote returns the pending note to delete next, or "".
 func NextRecallNote(p Payment) string {
 	id, _, _ := strings.Cut(p.NoteIDs, ",")
 	return id
 }
 
-// recallWorst remembers the worst that was seen of a recall's deletions.
+// recallWorst stores a deletion's result, unless a worse one is known.
 func recallWorst(p Payment, seen RecallStatus) Payment {
 	if p.RecallStatus != RecallTooLate {
 		p.RecallStatus = seen
@@ -100,52 +103,51 @@ func recallWorst(p Payment, seen RecallStatus) Payment {
 	return p
 }
 
-// finishRecall ends a recall: no note is pending any more.
+// finishRecall ends a recall after a check that found no pending note.
 func finishRecall(p Payment, now time.Time) Payment {
-	worst, stop := p.RecallStatus, p.CancelReason
+	worst, reason := p.RecallStatus, p.CancelReason
 	p.RecallStatus, p.NoteIDs, p.CancelReason = NotRecalled, "", ""
 	doubt := worst == RecallUnclear || p.NotFoundAfterUnclear
 	switch {
-	case worst == RecallTooLate,
-		doubt && !p.ConfirmBy.IsZero(): // a machine that confirms will say what became of it
-		p.CancelReason = stop
+	case worst == RecallTooLate, doubt && !p.ConfirmBy.IsZero(): // a confirming machine will say
+		p.CancelReason = reason
 		return markFetched(p)
 	case doubt:
-		p = Fail(p, ReasonRecallUnclear) // the customer first, on purpose
+		p = Fail(p, ReasonRecallUnclear) // in doubt for the customer
 		p.ReviewReason = ReasonRecallUnclear
-	case stop == cancelForResend:
+	case reason == cancelForResend:
 		p.Delivery, p.MaybeAccepted, p.SentAt = Queued, false, time.Time{}
-	case stop != "":
-		p = Fail(p, stop)
+	case reason != "":
+		p = Fail(p, reason)
 	default:
 		p = Fail(p, ReasonRecalled)
 	}
 	return p
 }
 
-// cancelForResend is the Stop of a note that is taken back to be sent anew.
+// cancelForResend is the CancelReason of a note that is recalled to be sent again.
 const cancelForResend = "retry"
 
-// fetched: the Notecard has the note.
+// markFetched applies that the Notecard has fetched the note.
 func markFetched(p Payment) Payment {
 	p.Delivery, p.OutcomeUnknown = Fetched, false
-	stop := p.CancelReason
+	reason := p.CancelReason
 	p.CancelReason, p.RecallStatus, p.NoteIDs = "", NotRecalled, ""
-	switch stop {
+	switch reason {
 	case ReasonEnded:
 		p.PendingNotice = "ended"
 	case ReasonReversed:
 		p.PendingNotice, p.ReviewReason = "refunded", ReviewFetchedAnyway
 	}
 	if p.ConfirmBy.IsZero() {
-		p.PendingNotice = "" // it would not understand
+		p.PendingNotice = "" // such a machine does not know notices
 	}
 	return p
 }
 
-// InDoubt reports whether Notehub never took a credit, as far as is known, that is not sent any
-// more. A post of it was unclear, so a machine that confirms is given until its time is over to say
-// that it has it.
+// InDoubt reports whether a credit is waiting for its machine after an unclear post. The credit is
+// not sent again, and its note is not pending. Its machine confirms, so it has until ConfirmBy to
+// report that it has the credit.
 func InDoubt(p Payment, now time.Time) bool {
 	over := p.CancelReason != "" || !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 	return p.Delivery == Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown && !p.ConfirmBy.IsZero() && over

@@ -6,12 +6,11 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A payment may have something to be done at either vendor. These say what and when; step in
-// life.go chooses between them.
+// The next calls for a payment: notehubStep and stripeStep return one per vendor, and nextStep
+// chooses between them.
 
-// YieldStep returns a payment whose due step cannot be claimed now, with the other vendor's step
-// instead if that is due as well. So a vendor that nobody can call does not hold up what the other
-// one has to do.
+// YieldStep replaces a due step that cannot be claimed now by the other vendor's step, if that is
+// due. So one vendor's outage does not delay calls to the other.
 func YieldStep(p Payment, now time.Time) Payment {
 	other, due := notehubStep(p, now)
 	if CallsNotehub(p.Step) {
@@ -24,7 +23,7 @@ func YieldStep(p Payment, now time.Time) Payment {
 	return p
 }
 
-// notehubStep is the next call to Notehub and when it may be made.
+// notehubStep returns the next call to Notehub and its earliest time.
 func notehubStep(p Payment, now time.Time) (Step, time.Time) {
 	soon := Later(now, p.BackoffUntil)
 	switch {
@@ -34,7 +33,7 @@ func notehubStep(p Payment, now time.Time) (Step, time.Time) {
 	case p.Delivery == Queued:
 		due := soon
 		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(due) {
-			due = p.ExpiresAt // to be failed then, without another call
+			due = p.ExpiresAt // it fails then, without another call
 		}
 		return StepPostNote, due
 	case p.Delivery == Sent && p.NoteIDs != "" && !p.OutcomeUnknown:
@@ -51,7 +50,7 @@ func notehubStep(p Payment, now time.Time) (Step, time.Time) {
 	return NoStep, time.Time{}
 }
 
-// stripeStep is the next call to Stripe and when it may be made.
+// stripeStep returns the next call to Stripe and its earliest time.
 func stripeStep(p Payment, now time.Time) (Step, time.Time) {
 	soon := Later(now, p.FundsBackoffUntil)
 	switch p.Funds {
@@ -67,16 +66,16 @@ func stripeStep(p Payment, now time.Time) (Step, time.Time) {
 	return NoStep, time.Time{}
 }
 
-// Next is the payment as it stands at now: what time alone decides is decided, and step and due
-// time say which call is next and when. A payment that is claimed keeps its step, for only its
-// worker knows.
+// Next returns the payment as of now. It applies deadlines, settles the money, and sets the next
+// step with its time. A claimed payment is returned unchanged, because only its worker knows the
+// result of the call.
 func Next(p Payment, now time.Time) Payment {
 	if p.InFlight {
 		return p
 	}
 	p = applyDeadlines(p, now)
 	p = settleFunds(p, now)
-	p.HoldsDevice = p.HoldsDevice && holdsDevice(p, now) // it is taken where the ledger can be asked who has it
+	p.HoldsDevice = p.HoldsDevice && holdsDevice(p, now) // only Bridge.reserveDevice sets it
 	if notehub, _ := notehubStep(p, now); notehub == NoStep {
 		p.BackoffUntil, p.Failures = time.Time{}, 0
 	}
@@ -86,22 +85,22 @@ func Next(p Payment, now time.Time) Payment {
 	p.Step, p.DueAt = nextStep(p, now)
 	late := overdueAt(p)
 	if (p.ReviewReason == ReviewOverdue || p.ReviewReason == ReviewHold) && (late.IsZero() || now.Before(late)) {
-		p.ReviewReason = "" // it was done
+		p.ReviewReason = "" // the step was done
 	}
 	if p.ReviewReason == "" && !late.IsZero() {
 		if now.Before(late) {
-			p = dueBy(p, late) // to tell of it then
+			p = dueBy(p, late) // raise the review then
 		} else {
 			p.ReviewReason = overdueReason(p)
 		}
 	}
 	if until := DeviceFreeAt(p); p.HoldsDevice && !until.IsZero() {
-		p = dueBy(p, until) // to have the device sold again
+		p = dueBy(p, until) // put the device on sale then
 	}
 	return expireAccessCode(p, now)
 }
 
-// dueBy has the payment looked at by then, without a call before its time.
+// dueBy schedules a look at the payment by the given time, but makes no call early.
 func dueBy(p Payment, at time.Time) Payment {
 	if p.Step == NoStep {
 		p.Step, p.DueAt = StepWait, at
@@ -110,20 +109,22 @@ func dueBy(p Payment, at time.Time) Payment {
 	return p
 }
 
+// CallsNotehub reports whether a step is a call to Notehub.
 func CallsNotehub(s Step) bool {
 	return s == StepPostNote || s == StepCheckPending || s == StepRecall
 }
 
+// CallsStripe reports whether a step is a call to Stripe.
 func CallsStripe(s Step) bool {
 	return s == StepCapture || s == StepCancel || s == StepRefund
 }
 
-// applyDeadlines decides what time alone decides.
+// applyDeadlines applies deadlines that need no observation.
 func applyDeadlines(p Payment, now time.Time) Payment {
 	if p.Delivery == Queued && !p.OutcomeUnknown {
 		expired := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 		switch {
-		case InDoubt(p, now): // the machine will say, or be silent
+		case InDoubt(p, now): // its machine may still confirm
 		case (expired || p.CancelReason != "") && p.NotFoundAfterUnclear:
 			p = Fail(p, ReasonUnclear)
 			p.ReviewReason = ReasonUnclear
@@ -141,7 +142,8 @@ func applyDeadlines(p Payment, now time.Time) Payment {
 	return p
 }
 
-// occupies: a timed credit holds its device from the payment to its end.
+// holdsDevice reports whether a timed credit occupies its device, which it does from payment to
+// end.
 func holdsDevice(p Payment, now time.Time) bool {
 	if p.Duration == 0 || p.Delivery == Failed || p.Delivery == Done {
 		return false
@@ -150,8 +152,8 @@ func holdsDevice(p Payment, now time.Time) bool {
 	return until.IsZero() || now.Before(until)
 }
 
-// DeviceFreeAt is when a timed session ends that holds its device; zero if that cannot be said yet.
-// Of a machine that says nothing it is taken that it starts when its note is sent.
+// DeviceFreeAt returns when a timed session ends and frees its device, or the zero time if that is
+// unknown. A machine that does not confirm is assumed to start when its note is sent.
 func DeviceFreeAt(p Payment) time.Time {
 	if p.EndsAt.IsZero() && p.ConfirmBy.IsZero() && !p.SentAt.IsZero() {
 		return p.SentAt.Add(p.DelayedStart + p.Duration)
@@ -159,7 +161,8 @@ func DeviceFreeAt(p Payment) time.Time {
 	return p.EndsAt
 }
 
-// overdueAt is when a person is told that what is due for the payment was not done; zero for never.
+// overdueAt returns when the operator is told that the payment's due step was not done, or the zero
+// time.
 func overdueAt(p Payment) time.Time {
 	if p.Funds == Authorized || p.Funds == Capturing || p.Funds == Canceling {
 		if p.Delivery != Queued {
@@ -184,7 +187,7 @@ func overdueAt(p Payment) time.Time {
 	return late
 }
 
-// overdueReason is why a person is told then.
+// overdueReason returns the review reason of an overdue payment.
 func overdueReason(p Payment) string {
 	switch p.Funds {
 	case Authorized, Capturing, Canceling:
@@ -193,9 +196,9 @@ func overdueReason(p Payment) string {
 	return ReviewOverdue
 }
 
-// nextStep is the next call and when it may be made. Money that was decided about does not wait for
-// the machine, nor the machine for the money: the call that is due first is made first. Of two that
-// are due now, the one that was chosen before stays, so that its vendor's worker finds it.
+// nextStep returns the next call and its earliest time. Decided money does not wait for the
+// machine, nor the machine for the money: the earlier call is first. Of two calls that are due now,
+// the one chosen before stays, so that its vendor's worker finds it.
 func nextStep(p Payment, now time.Time) (Step, time.Time) {
 	machine, machineDue := notehubStep(p, now)
 	money, moneyDue := stripeStep(p, now)
@@ -208,17 +211,16 @@ func nextStep(p Payment, now time.Time) (Step, time.Time) {
 		return money, moneyDue
 	case Later(machineDue, now).Before(Later(moneyDue, now)):
 		return machine, machineDue
-	case CallsStripe(p.Step),
-		machine == StepPostNote && p.Delivery != Queued: // a word to the machine follows the money
+	case CallsStripe(p.Step), machine == StepPostNote && p.Delivery != Queued: // a notice follows the money
 		return money, moneyDue
 	}
 	return machine, machineDue
 }
 
-// Claim hands the payment's due step to one worker. A payment that was claimed already was
-// interrupted between its call and the settling: its call is unclear, and that is taken in first.
-// The step may then be another, or not due any more; one that became the other vendor's is left to
-// that queue.
+// Claim hands the payment's due step to one worker. If the payment is already claimed, that claim
+// was interrupted between its call and the record. Then the call counts as unclear, and Claim
+// applies that first. The resulting step may be another one or not due. A step of the other vendor
+// is left to that vendor's queue.
 func Claim(p Payment, now time.Time) (claimed Payment, interrupted *Outcome) {
 	was := p.Step
 	if p.InFlight {
@@ -236,14 +238,14 @@ func Claim(p Payment, now time.Time) (claimed Payment, interrupted *Outcome) {
 		return p, interrupted
 	}
 	if p.Step == StepRefund && now.Sub(p.RefundAt) > refundKeyLifetime {
-		p.ReconcileRefund = true // whatever kept it from being made: the key may not hold any more
+		p.ReconcileRefund = true // the idempotency key may have expired
 	}
 	p.InFlight, p.DueAt, p.FencingToken = true, now.Add(Lease), p.FencingToken+1
 	return p, interrupted
 }
 
-// Closed says whether nothing is left to be done for a payment: the machine has its credit and the
-// money is ours, or the money is back, or a person has to look, or has.
+// Closed reports whether nothing is left to do. The machine has its credit and the money is ours,
+// or the money is returned, or the operator decides.
 func Closed(p Payment) bool {
 	if p.ReviewReason != "" {
 		return true
@@ -270,6 +272,7 @@ func Closed(p Payment) bool {
 	return false
 }
 
+// Later returns the later of two times.
 func Later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
@@ -277,6 +280,7 @@ func Later(a, b time.Time) time.Time {
 	return a
 }
 
+// Earlier returns the earlier of two times.
 func Earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b

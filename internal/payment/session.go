@@ -2,17 +2,18 @@ package payment
 
 import "time"
 
-// knowsCharge: a payment has these already, or there is nothing to have.
+// KnowsCharge reports whether a payment has these values of its charge already. An empty value
+// counts as known.
 func KnowsCharge(p Payment, last4, receiptURL string) bool {
 	return (last4 == "" || last4 == p.CardLast4) && (receiptURL == "" || receiptURL == p.ReceiptURL)
 }
 
-// ApplySession takes in where a session's money is, as Stripe was asked for it, and what its
-// disputes amount to.
+// ApplySession applies the money's state as read from Stripe with a Checkout Session, and the
+// totals of its disputes.
 func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) Payment {
 	switch s.IntentStatus {
 	case "":
-		return p // an event's session tells nothing of it
+		return p // an event's session does not include it
 	case "succeeded":
 		p = ApplyCaptured(p, now)
 	case "canceled":
@@ -31,13 +32,14 @@ func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) 
 	return p
 }
 
-// ApplyOffer fills in what was sold. It is honoured whatever is sold now; what was paid has to
-// agree with it.
-func ApplyOffer(p Payment, s CheckoutSession, plan Offer) Payment {
-	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
-	p.NeedsAccessCode = plan.AccessCode
-	p = AssignAccessCode(p)
-	if !priceMatches(p, s, plan) && p.ReviewReason == "" {
+// ApplyOffer stores what was sold, which holds even if the device sells something else now. It
+// marks the payment for review if the amount paid does not match. It assigns accessCode if the
+// offer needs a code.
+func ApplyOffer(p Payment, s CheckoutSession, offer Offer, accessCode string) Payment {
+	p.PriceID, p.Plan, p.Duration, p.DelayedStart = offer.PriceID, offer.Name, offer.Duration, offer.DelayedStart
+	p.NeedsAccessCode = offer.AccessCode
+	p = AssignAccessCode(p, accessCode)
+	if !priceMatches(p, s, offer) && p.ReviewReason == "" {
 		p.ReviewReason = ReviewAmount
 	}
 	return p

@@ -5,43 +5,44 @@ import (
 	"time"
 )
 
-// PendingNote is a note in payment.qi that the device has not fetched yet.
+// PendingNote is a note in payment.qi that the device has not fetched.
 type PendingNote struct {
 	ID, CreditID, PaymentStatus string
-	Unreadable                  bool // so it may be of any credit
+	Unreadable                  bool // it may belong to any credit
 }
 
 // Confirmation is a machine's answer, a note in payment_ack.qo.
 type Confirmation struct {
-	EventID   string // Notehub's; a repeat has the same
+	EventID   string // Notehub's id, the same in repeats
 	DeviceUID string
 	CreditID  string
 	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
-	Code      string    // the machine's own, such as "E-DOOR"
+	Code      string    // the machine's error code, such as "E-DOOR"
 	At        time.Time // when Notehub received it
 
-	Unusable string // why it cannot be applied though it names a credit, such as ConfirmationNoState; "" if it can
+	// why it cannot be applied although it names a credit, else ""
+	Unusable string
 }
 
-// RefundOrder is a refund that is on disk before it is made.
+// RefundOrder is a refund that is stored but not yet made.
 type RefundOrder struct {
 	Intent string
 	Amount int64 // minor currency units
 	Credit string
-	Number int // of this credit's refunds, from 1; with the credit it is the idempotency key
+	Number int // of this credit's refunds, from 1; credit and number are the idempotency key
 }
 
-// RefundRecord is a refund as Stripe knows it.
+// RefundRecord is a refund as Stripe reports it.
 type RefundRecord struct {
 	ID     string
 	Intent string
-	Credit string // of our own; "" for one that was made in the Dashboard
-	Number int    // of our own; 0 for others
+	Credit string // "" unless notepay made the refund
+	Number int    // 0 unless notepay made the refund
 	Amount int64  // minor currency units
 	Status string // "pending", "requires_action", "succeeded", "failed", "canceled"
 }
 
-// Refusals that are answers. A *upstream.Error with Outcome Refused wraps them.
+// Rejections with a meaning. An *upstream.Error with outcome Rejected wraps them.
 var (
 	ErrAlreadyRefunded = errors.New("already refunded")
 	ErrAlreadyCaptured = errors.New("already captured")
@@ -50,42 +51,43 @@ var (
 	ErrBalance         = errors.New("too little balance")
 )
 
-// Note is the body of a payment.qi note. Firmware reads the first three keys; they never change.
+// Note is the body of a payment.qi note. Firmware reads the first three keys, which never change.
 type Note struct {
 	PaymentStatus string `json:"payment_status"`
-	Timestamp     int64  `json:"timestamp"` // when it was paid, Unix seconds
+	Timestamp     int64  `json:"timestamp"` // when it was paid, in Unix seconds
 	SessionID     string `json:"session_id"`
 	CreditID      string `json:"credit_id"`
 	Expires       int64  `json:"expires,omitempty"` // Unix seconds
 	Duration      int64  `json:"duration_s,omitempty"`
 	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
-	Code          string `json:"code,omitempty"` // six digits, which the customer types at the machine
+	Code          string `json:"code,omitempty"` // six digits that the customer enters at the machine
 }
 
-// CheckoutSession is what is used of a Checkout Session.
+// CheckoutSession holds the fields of a Checkout Session that notepay uses.
 type CheckoutSession struct {
 	ID            string
-	Mode          string // "payment", "setup" or "subscription"; "" where it was not told
+	Mode          string // "payment", "setup" or "subscription"; "" if unknown
 	PaymentStatus string // "paid", "unpaid" or "no_payment_required"
-	IntentStatus  string // "succeeded", "requires_capture", ...; "" where it was not read
+	IntentStatus  string // "succeeded", "requires_capture", ...; "" if not read
 	PaymentIntent string
 	PaymentLink   string // "" for a session without one
 	Amount        int64  // minor currency units
 	Currency      string
 	Livemode      bool
 	Created       time.Time
-	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
-	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
-	Disputed      bool      // of the charge: it is, or was, or the bank asked; false where it was not read
-	CardLast4     string    // of the charge; "" where it was not read, or no card paid
-	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
+	PaidAt        time.Time // by Stripe's clock; zero without a charge
+	Refunded      int64     // of the charge, in minor currency units; 0 if not read
+	Disputed      bool      // the charge has or had a dispute or inquiry; false if not read
+	CardLast4     string    // of the charge; "" if not read, or no card paid
+	ReceiptURL    string    // of the charge; "" if not read
 	Metadata      map[string]string
 
-	PriceAmount   int64  // in the price's own currency, where Stripe converted Amount from it
-	PriceCurrency string // "" where it did not
-	ShownCurrency string // the currency that the customer saw, "" where it is the session's
+	PriceAmount   int64  // in the price's currency, if Stripe converted Amount from it
+	PriceCurrency string // "" without a conversion
+	ShownCurrency string // the currency shown to the customer, "" if it is Currency
 
-	Handled string // why the payment counts as handled by an earlier state of this ledger, "" if nothing says so
+	// why an earlier state of this ledger counts as having handled the payment, else ""
+	Handled string
 
-	Disputes []DisputeRecord // of the charge; nil where they were not read
+	Disputes []DisputeRecord // of the charge; nil if not read
 }

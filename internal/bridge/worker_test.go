@@ -8,8 +8,7 @@ import (
 	"notepay/internal/ledger"
 )
 
-// blocked runs f while the ledger neither takes a transaction nor refuses one. It returns how long
-// f took.
+// blocked runs f while the ledger hangs. It returns how long f took.
 func (h *house) blocked(f func()) (took time.Duration) {
 	h.Helper()
 	began, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
@@ -39,7 +38,7 @@ func (h *house) blocked(f func()) (took time.Duration) {
 	return took
 }
 
-func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
+func TestRecordOutcomeEndsWhileTheLedgerHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -57,10 +56,12 @@ func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
 			"lookUpOne": func() { h.b.readLookup(t.Context(), ledger.Lookup{ID: "cs_1"}) },
 			"show":      func() { h.b.showDevice("dev:1") },
 			"Receive": func() {
-				_ = h.b.Receive(t.Context(), Event{ID: "evt_2", Type: "checkout.session.completed", Session: event.Session})
+				again := event
+				again.ID = "evt_2"
+				_ = h.b.Receive(t.Context(), again)
 			},
-			"StartFree": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{Name: "operator", Reason: "test"}) },
-			"claim":     func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
+			"GrantCredit": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "test"}) },
+			"claim":       func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
 		} {
 			if took := h.blocked(f); took > 10*time.Second {
 				t.Errorf("%s waited %v for a ledger that does not answer; want at most 10 s", name, took)
