@@ -27,9 +27,6 @@ func planned() []string {
 	}
 }
 
-// generated returns the documents that a program writes, whose prose the program decides.
-func generated() []string { return []string{"docs/performance.md"} }
-
 // foreign returns words in backticks that are names of other programs or examples, and not ours.
 func foreign() []string {
 	return []string{
@@ -328,9 +325,6 @@ var label = regexp.MustCompile(`^\s*(?:[-*>] |\d+\. |#+ (?:\d+\. )?)?(?:\*\*[^*]
 func TestLines(t *testing.T) {
 	t.Parallel()
 	for _, name := range documents(t) {
-		if slices.Contains(generated(), name) {
-			continue
-		}
 		for _, l := range lines(read(t, name)) {
 			length := len([]rune(l.text))
 			switch {
