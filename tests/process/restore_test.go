@@ -100,7 +100,7 @@ func TestRestoreCommandLine(t *testing.T) {
 }
 
 // What is paid while the ledger is not in its place is not acknowledged, and nothing more is sold.
-func TestALedgerMovedWhileTheServiceRuns(t *testing.T) {
+func TestLedgerMovedWhileTheServiceRuns(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("open files cannot be moved there")
@@ -150,7 +150,7 @@ func TestALedgerMovedWhileTheServiceRuns(t *testing.T) {
 	w.Stopped(w.Start())
 }
 
-func TestADamagedLedgerStopsSales(t *testing.T) {
+func TestDamagedLedgerStopsSales(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	database := w.Env["DATABASE_URL"]

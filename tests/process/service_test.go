@@ -15,7 +15,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
+func TestScanPayStart(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	machine := w.Machine(sandbox.MachineConfig{Device: fixture.Washer})
@@ -52,7 +52,7 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 
 // AT-02, AT-04 and the orders of Stripe's events: whatever comes, in whatever number and order,
 // there is one note.
-func TestOnePaymentIsOneNote(t *testing.T) {
+func TestPaymentIsOneNote(t *testing.T) {
 	t.Parallel()
 	for name, pay := range map[string]func(w *apptest.World, s *apptest.Service, link string) sandbox.Session{
 		"one hundred copies at once": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
@@ -126,7 +126,7 @@ func TestOnePaymentIsOneNote(t *testing.T) {
 	}
 }
 
-func TestRepeatsAreRecordedAsIgnored(t *testing.T) {
+func TestRepeatedEventsAreRecordedAsIgnored(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -145,7 +145,7 @@ func TestRepeatsAreRecordedAsIgnored(t *testing.T) {
 }
 
 // AT-08, AT-09, AT-10: whatever Notehub does, the note arrives, and under one credit id.
-func TestNotehubsTroubleIsNotTheCustomers(t *testing.T) {
+func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 	t.Parallel()
 	ten := func(o sandbox.Outcome, n int) (list []sandbox.Outcome) {
 		for range n {
@@ -188,7 +188,7 @@ func TestNotehubsTroubleIsNotTheCustomers(t *testing.T) {
 	}
 }
 
-func TestALostTokenIsFetchedOnceForAll(t *testing.T) {
+func TestTokenIsFetchedOnceForAllCalls(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	const machines = 20
@@ -211,7 +211,7 @@ func TestALostTokenIsFetchedOnceForAll(t *testing.T) {
 	}
 }
 
-func TestARefusedDeviceFailsAndTellsTheOperator(t *testing.T) {
+func TestRefusedDeviceFailsAndIsReported(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -231,7 +231,7 @@ func TestARefusedDeviceFailsAndTellsTheOperator(t *testing.T) {
 }
 
 // A dead device takes one call's place, not everybody's.
-func TestDeadDevicesHoldUpNobody(t *testing.T) {
+func TestDeadDevicesDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	const dead = 12
@@ -260,7 +260,7 @@ func TestDeadDevicesHoldUpNobody(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
+func TestSessionsOfOthers(t *testing.T) {
 	t.Parallel()
 	ours := map[string]string{"device_uid": fixture.Washer, "project": fixture.Project}
 	for name, c := range map[string]struct {
@@ -305,7 +305,7 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 	}
 }
 
-func TestAnAmountThatIsNotThePlansIsHonouredAndTold(t *testing.T) {
+func TestWrongAmountIsHonoredAndReported(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -316,7 +316,7 @@ func TestAnAmountThatIsNotThePlansIsHonouredAndTold(t *testing.T) {
 	}
 }
 
-func TestACreditThatRanOutIsNotSent(t *testing.T) {
+func TestExpiredCreditIsNotSent(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", "10s")
 	s := w.Start()
@@ -335,7 +335,7 @@ func TestACreditThatRanOutIsNotSent(t *testing.T) {
 	}
 }
 
-func TestARestartSellsAtOnceAndMintsNothing(t *testing.T) {
+func TestRestartSellsAtOnceAndCreatesNoLinks(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	first := w.Start()
@@ -360,7 +360,7 @@ func TestARestartSellsAtOnceAndMintsNothing(t *testing.T) {
 	}
 }
 
-func TestALostDatabaseMintsNothingAndGivesNoSecondCredit(t *testing.T) {
+func TestLostDatabaseCreatesNoLinksAndSendsNoSecondCredit(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	first := w.Start()
@@ -442,7 +442,7 @@ func TestDevicesComeAndGo(t *testing.T) {
 	}
 }
 
-func TestAChangedPriceReplacesTheLinkAndTheOldOneIsHonoured(t *testing.T) {
+func TestChangedPriceReplacesTheLinkAndTheOldOneIsHonored(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	w.Stripe.AddPrice(
@@ -540,7 +540,7 @@ func TestDuplicateLinksAreDeactivatedAndForeignOnesLeftAlone(t *testing.T) {
 	}
 }
 
-func TestALinkWhoseReplyWasLostIsNotMadeTwice(t *testing.T) {
+func TestLinkWhoseReplyWasLostIsNotCreatedTwice(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	w.Stripe.Next("POST /v1/payment_links", sandbox.Outcome{Applied: true})
@@ -553,7 +553,7 @@ func TestALinkWhoseReplyWasLostIsNotMadeTwice(t *testing.T) {
 }
 
 // Work that arrives while the devices are still being listed waits and is not judged.
-func TestAPaymentWhileTheFleetIsLoadingWaits(t *testing.T) {
+func TestPaymentWaitsWhileTheFleetIsLoading(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	w.Notehub.Always("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 503})
@@ -578,7 +578,7 @@ func TestAPaymentWhileTheFleetIsLoadingWaits(t *testing.T) {
 	})
 }
 
-func TestTwoPlansAreChosenFrom(t *testing.T) {
+func TestPlanPageOffersTwoPlans(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t).Set("STRIPE_PRICE_ID", fixture.Warm+",price_hot")
 	w.Stripe.AddPrice(sandbox.Price{ID: "price_hot", Name: "Hot wash", Currency: "jpy", Amount: 450, Active: true})

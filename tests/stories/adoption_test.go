@@ -21,7 +21,7 @@ var isAdopted = apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted
 
 // What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
 // whether its machine confirms or not.
-func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
+func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
@@ -74,7 +74,7 @@ func off(change func(*config.Settings)) func(*config.Settings) {
 }
 
 // A payment whose webhook was lost while the service was away is delivered or refunded as ever.
-func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
+func TestMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*config.Settings)
 		away   time.Duration
@@ -117,7 +117,7 @@ func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 
 // The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older
 // nothing tells any more.
-func TestAnOldPlainCopyRefundsNothing(t *testing.T) {
+func TestPlainCopyThatIsOldRefundsNothing(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]time.Duration{"two weeks": 14 * 24 * time.Hour, "six weeks": 42 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func threeKeysAt(device string) sandbox.MachineConfig {
 
 // Another endpoint of the account accepts all events. That says nothing of a payment that was made
 // while this service ran.
-func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
+func TestForeignEndpointProvesNothingWhileTheServiceRuns(t *testing.T) {
 	story(
 		t,
 		func(s *config.Settings) { s.PollInterval = time.Minute },
@@ -178,7 +178,7 @@ func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 
 // What was made while it was away, and others accepted, may have been handled before the ledger
 // came back: a person decides.
-func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
+func TestForeignEndpointMakesMissedPaymentsUnclear(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)
@@ -197,7 +197,7 @@ func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
 }
 
 // A note that still waits at Notehub was sent by an earlier state of the ledger.
-func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
+func TestPendingCreditIsNotSentAgain(t *testing.T) {
 	story(t, off(without), threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Stripe.SetEndpoint("", "")
 		f.Run()
@@ -220,7 +220,7 @@ func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
 
 // Our answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its note
 // still waits at Notehub.
-func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
+func TestWebhookDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		m.SetOnline(false)
 		ours := f.Handler
@@ -237,7 +237,7 @@ func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 
 // Stripe delivers a webhook once more that the later ledger has accepted, and the machine has
 // started. After the restored ledger accepts it, too, nothing tells that from a first delivery.
-func TestAWebhookThatIsRepeatedSendsNoSecondCredit(t *testing.T) {
+func TestWebhookRepeatedSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		sold := f.Buy(sandbox.PayOptions{})
 		f.Pass(10 * time.Second)
@@ -288,7 +288,7 @@ func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Sess
 }
 
 // What waited in the copy was sent by the ledger that went on, as the machine says.
-func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
+func TestPlainCopyDoesNotRefundItsQueuedCredits(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)
@@ -314,7 +314,7 @@ func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
 
 // Another endpoint of the account fails for ever. What ours has accepted is pending there all the
 // same.
-func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
+func TestForeignEndpointThatFailsHidesNoDelivery(t *testing.T) {
 	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -359,7 +359,7 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 }
 
 // The copy was made while Stripe's list was known and the payment was still to be looked up.
-func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
+func TestPlainCopyDoesNotRefundItsLookups(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)

@@ -145,7 +145,7 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 
 // A host that slept finds Stripe's time later than it carried on, and one whose monotonic clock ran
 // away finds it earlier.
-func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
+func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour} {
 		t.Run(step.String(), func(t *testing.T) {

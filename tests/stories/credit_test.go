@@ -12,7 +12,7 @@ import (
 )
 
 // AT-12, AT-13.
-func TestACreditThatNobodyFetchedIsTakenBackAndTheMoneyReturned(t *testing.T) {
+func TestUnfetchedCreditIsRecalledAndRefunded(t *testing.T) {
 	for name, machine := range map[string]sandbox.MachineConfig{"three keys": threeKeys, "confirming": confirms} {
 		t.Run(name, func(t *testing.T) {
 			change := without
@@ -40,7 +40,7 @@ func TestACreditThatNobodyFetchedIsTakenBackAndTheMoneyReturned(t *testing.T) {
 	}
 }
 
-func TestACreditThatWasFetchedIsTheGoodEndWhereMachinesSayNothing(t *testing.T) {
+func TestFetchedCreditEndsThePaymentWithoutConfirmations(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -51,7 +51,7 @@ func TestACreditThatWasFetchedIsTheGoodEndWhereMachinesSayNothing(t *testing.T) 
 	})
 }
 
-func TestARecallThatCameTooLateMeansFetched(t *testing.T) {
+func TestRecallThatIsTooLateMeansFetched(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -65,7 +65,7 @@ func TestARecallThatCameTooLateMeansFetched(t *testing.T) {
 	})
 }
 
-func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
+func TestRecallWithoutProofRefunds(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -81,7 +81,7 @@ func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
 }
 
 // AT-16.
-func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
+func TestRefusalRefundsWithinSeconds(t *testing.T) {
 	for state, reason := range map[string]string{"failed": payment.ReasonFailed, "busy": payment.ReasonBusy} {
 		t.Run(state, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
@@ -99,7 +99,7 @@ func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
 }
 
 // AT-14.
-func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
+func TestFetchedCreditWithoutAnswerIsRefundedAndReported(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
@@ -115,7 +115,7 @@ func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
 	})
 }
 
-func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
+func TestSilenceIsNoEvidenceWhileNotehubIsDown(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.HubEvents, sandbox.Outcome{Status: 503})
@@ -132,7 +132,7 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 	})
 }
 
-func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *testing.T) {
+func TestConfirmationAfterTheRefundTakesNoMoney(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Route().Run()
 		m.SetBehavior(sandbox.Behavior{AnswerLate: 5 * time.Minute})
@@ -151,7 +151,7 @@ func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *te
 	})
 }
 
-func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
+func TestConfirmationsThatRepeatOrAreLateCountOnce(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Twice: true, AnswerLate: 80 * time.Second})
@@ -162,7 +162,7 @@ func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
 	})
 }
 
-func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
+func TestPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{LosePower: true})
@@ -176,7 +176,7 @@ func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 }
 
 // AT-24.
-func TestTwoPhonesPayForOneTimedMachine(t *testing.T) {
+func TestTimedMachinePaidForByTwoPhones(t *testing.T) {
 	for name, machine := range map[string]sandbox.MachineConfig{"three keys": threeKeys, "confirming": confirms} {
 		t.Run(name, func(t *testing.T) {
 			change := without
@@ -206,7 +206,7 @@ func TestTwoPhonesPayForOneTimedMachine(t *testing.T) {
 }
 
 // AT-46.
-func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T) {
+func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -235,7 +235,7 @@ func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T
 }
 
 // AT-08, AT-53: what Notehub does is not waited for.
-func TestAWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
+func TestWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503, Delay: 30 * time.Second})

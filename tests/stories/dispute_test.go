@@ -10,7 +10,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAnInquiryOfABank(t *testing.T) {
+func TestInquiry(t *testing.T) {
 	const inquiry = "warning_needs_response"
 	t.Run("it takes nothing back, and the machine starts", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -71,7 +71,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 	})
 }
 
-func TestTwoDisputesAboutOnePayment(t *testing.T) {
+func TestDisputesTwoOfOnePayment(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -102,7 +102,7 @@ func TestTwoDisputesAboutOnePayment(t *testing.T) {
 	})
 }
 
-func TestADisputeThatWasPrevented(t *testing.T) {
+func TestDisputeThatWasPrevented(t *testing.T) {
 	for name, refunded := range map[string]bool{"Stripe has refunded the customer": true, "the bank was content": false} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -127,7 +127,7 @@ func TestADisputeThatWasPrevented(t *testing.T) {
 	}
 }
 
-func TestADisputeAboutAPart(t *testing.T) {
+func TestDisputeAboutAPart(t *testing.T) {
 	t.Run("lost, of a credit that failed: the rest goes back", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()

@@ -21,7 +21,7 @@ func unknowns() map[string]sandbox.StripeUnknown {
 
 // AT-12, AT-14, AT-16, AT-17: money is held before the start, and every ending takes it or lets it
 // go.
-func TestEveryEndingOfHeldMoney(t *testing.T) {
+func TestAuthorizationEndings(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		before func(*apptest.Front, *sandbox.Machine)
@@ -122,7 +122,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 	}
 }
 
-func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
+func TestAuthorizationCapturedInTheDashboardIsRefunded(t *testing.T) {
 	story(t, holding, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed"})
@@ -143,7 +143,7 @@ func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 
 // Whatever was opened before the setting changed is honoured as it was sold, and what is opened
 // afterwards is sold as it is now.
-func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
+func TestCaptureSettingReplacesTheLinks(t *testing.T) {
 	t.Parallel()
 	for assumed, unknown := range unknowns() {
 		t.Run(assumed, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // Notehub may list a note as pending some seconds after it took it.
-func TestALateListingOfANote(t *testing.T) {
+func TestNoteListedLate(t *testing.T) {
 	const late = 8 * time.Second
 	t.Run("an early look for an open page settles nothing", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {

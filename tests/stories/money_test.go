@@ -17,7 +17,7 @@ import (
 )
 
 // AT-36.
-func TestARefundInTheDashboardStopsTheRunningMachine(t *testing.T) {
+func TestDashboardRefundStopsTheRunningMachine(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -33,7 +33,7 @@ func TestARefundInTheDashboardStopsTheRunningMachine(t *testing.T) {
 	})
 }
 
-func TestARefundInTheDashboardTakesBackWhatHasNotStarted(t *testing.T) {
+func TestDashboardRefundRecallsACreditThatHasNotStarted(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -49,7 +49,7 @@ func TestARefundInTheDashboardTakesBackWhatHasNotStarted(t *testing.T) {
 }
 
 // AT-37.
-func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
+func TestPartialRefundLeavesTheMachineAlone(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -71,7 +71,7 @@ func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
 	})
 }
 
-func TestAPartOfARecalledPaymentThatIsBackAlreadyIsNotGivenTwice(t *testing.T) {
+func TestPartialRefundIsNotRepeatedAfterARecall(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -84,7 +84,7 @@ func TestAPartOfARecalledPaymentThatIsBackAlreadyIsNotGivenTwice(t *testing.T) {
 }
 
 // AT-39.
-func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
+func TestRefundPressedTwiceIsOneRefund(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -112,7 +112,7 @@ func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
 	})
 }
 
-func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
+func TestRefundWithoutBalanceIsReportedAndRetriedADayLater(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -134,7 +134,7 @@ func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
 	})
 }
 
-func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
+func TestRefundReturnedByTheBankIsOrderedAgain(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -158,7 +158,7 @@ func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
 	})
 }
 
-func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
+func TestRefundWhoseReplyIsLostIsMadeOnce(t *testing.T) {
 	for name, o := range map[string]sandbox.Outcome{"cut, applied": {Applied: true}, "cut": {}, "500, applied": {Applied: true, Status: 500}, "500": {Status: 500},
 		"502, applied": {Applied: true, Status: 502}, "429": {Status: 429}, "too slow": {Applied: true, Status: 200, Delay: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestADisputeIsNeverRefunded(t *testing.T) {
+func TestDisputeIsNeverRefunded(t *testing.T) {
 	t.Run("before the start", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
@@ -220,7 +220,7 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 }
 
 // AT-30: Stripe has disabled the endpoint.
-func TestWebhooksThatAreLostAreReadInTime(t *testing.T) {
+func TestLostWebhooksAreReadInTime(t *testing.T) {
 	story(t, nil, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Stripe.SetDelivery(sandbox.Delivery{Lost: true})
@@ -239,7 +239,7 @@ func TestWebhooksThatAreLostAreReadInTime(t *testing.T) {
 }
 
 // AT-34: no public address at all.
-func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
+func TestWithoutWebhooks(t *testing.T) {
 	off := func(s *config.Settings) { confirming(s); s.StripeWebhookSecret, s.PublicURL = config.WebhooksOff, "" }
 	story(t, off, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Stripe.SetEndpoint("", "")
@@ -273,7 +273,7 @@ func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
 }
 
 // AT-04, AT-31: whatever comes late changes nothing any more.
-func TestEventsThatComeAnHourLateAndInAnyOrder(t *testing.T) {
+func TestEventsAnHourLateAndInAnyOrder(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -296,7 +296,7 @@ func TestEventsThatComeAnHourLateAndInAnyOrder(t *testing.T) {
 }
 
 // AT-18.
-func TestAPaymentThatNeverArrivesStartsNothing(t *testing.T) {
+func TestUnpaidSessionStartsNothing(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{Unpaid: true})
@@ -310,7 +310,7 @@ func TestAPaymentThatNeverArrivesStartsNothing(t *testing.T) {
 	})
 }
 
-func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
+func TestRestoredCopyLeavesPaymentsUnderWayToTheOperator(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503})
@@ -352,7 +352,7 @@ func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
 }
 
 // AT-22, AT-23: the browser decides nothing.
-func TestTheBrowserDecidesNothing(t *testing.T) {
+func TestBrowserDecidesNothing(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		open := f.Opened()

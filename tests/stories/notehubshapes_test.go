@@ -17,7 +17,7 @@ import (
 
 // Whatever stands between us and Notehub for a while: the machine gets its credit from the real
 // Notehub afterwards.
-func TestACaptivePortalDeliversNoCredit(t *testing.T) {
+func TestCaptivePortalDeliversNoCredit(t *testing.T) {
 	for name, body := range map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -37,7 +37,7 @@ func TestACaptivePortalDeliversNoCredit(t *testing.T) {
 	}
 }
 
-func TestAReplyThatIsNoListProvesNoFetch(t *testing.T) {
+func TestReplyWithoutAListProvesNoFetch(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `{"notes":null}`, `[]`} {
 		t.Run(body, func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,7 @@ import (
 
 // Notehub issues tokens and accepts none. Once it does, payments that wait are delivered within a
 // minute.
-func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
+func TestRejectedTokensPauseTheCallsToNotehub(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

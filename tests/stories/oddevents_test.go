@@ -58,7 +58,7 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 
 // A record that cannot be read is named once and hides no other, and the operator sees it as long
 // as Stripe lists it.
-func TestAnOddEventHidesNoOther(t *testing.T) {
+func TestOddEventHidesNoOther(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
 		sold := f.Order(sandbox.PayOptions{NoWebhook: true})
@@ -93,7 +93,7 @@ func TestAnOddEventHidesNoOther(t *testing.T) {
 }
 
 // A payment's event that cannot be read does not lose the payment: Stripe is asked for it.
-func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
+func TestOddPaymentEventIsLookedUp(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(string) string{
 		"an amount in words":      func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`) },
@@ -126,7 +126,7 @@ func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
 
 // Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and
 // the log says it once.
-func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
+func TestUnhandledEventsAreAccepted(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -151,7 +151,7 @@ func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
 }
 
 // Prices in the customer's currency are what was sold.
-func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
+func TestPresentmentCurrencyRaisesNoAlarm(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		how       sandbox.PayOptions
@@ -183,7 +183,7 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 
 // The account is a platform: Stripe sends what happens in the accounts that are connected to it,
 // and thin events.
-func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
+func TestPlatformEventsAreAcceptedAndIgnored(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
 		f.Run()

@@ -13,7 +13,7 @@ import (
 )
 
 // AT-20, AT-62: what only the operator may do.
-func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
+func TestOperatorActionsRequireTheToken(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -59,7 +59,7 @@ func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
 	})
 }
 
-func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
+func TestOperatorActionsAreAudited(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -103,7 +103,7 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 	})
 }
 
-func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
+func TestResendWaitsUntilTheOldNoteIsGone(t *testing.T) {
 	t.Run("it waits", func(t *testing.T) {
 		story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
@@ -138,7 +138,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 	})
 }
 
-func TestACreditThatIsEndedBeforeItsStartGoesBack(t *testing.T) {
+func TestEndBeforeTheStartRefunds(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)

@@ -12,7 +12,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
+func TestProblemsAreReportedWhileSalesAreStopped(t *testing.T) {
 	t.Parallel()
 	const events = "GET /v1/events"
 	for name, c := range map[string]struct {
@@ -66,7 +66,7 @@ func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
 	}
 }
 
-func TestEachProblemOfTheBoardIsShown(t *testing.T) {
+func TestProblemsAreAllShown(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

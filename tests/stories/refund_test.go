@@ -12,7 +12,7 @@ import (
 )
 
 // What the operator gives back does not wait for a machine that is off, nor for a Notehub that is.
-func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
+func TestOperatorRefundDoesNotWaitForTheMachine(t *testing.T) {
 	forEver := func(s *config.Settings) { s.CreditLifetime = 0 }
 	for name, row := range map[string]struct {
 		before func(f *apptest.Front, m *sandbox.Machine)
@@ -53,7 +53,7 @@ func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
 
 // The operator has given a part back in the Dashboard, of which we have not heard when ours is
 // made.
-func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
+func TestRefundOrderedBeforeADashboardRefundIsKnown(t *testing.T) {
 	t.Run("it is asked at once what is left", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()

@@ -10,7 +10,7 @@ import (
 )
 
 // A credit is not sent again while another timed one holds its machine: that customer is using it.
-func TestARetryWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
+func TestResendWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()

@@ -26,7 +26,7 @@ func routedEvent(id, app, device, credit, state string) string {
 }
 
 // AT-21: only Notehub's route is believed, and only a machine about its own credit.
-func TestWhoMaySayThatAMachineStarted(t *testing.T) {
+func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		const path = "/webhook/notehub"
 		f.Run()
@@ -86,7 +86,7 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 	})
 }
 
-func TestWithoutARouteNobodyIsBelieved(t *testing.T) {
+func TestConfirmationsAreRefusedWithoutARoute(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		for _, header := range []string{"", "Bearer ", "Bearer " + apptest.RouteToken} {
@@ -102,7 +102,7 @@ func TestWithoutARouteNobodyIsBelieved(t *testing.T) {
 	})
 }
 
-func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testing.T) {
+func TestRouteThatLosesConfirmationsIsMadeUpForInTime(t *testing.T) {
 	for name, d := range map[string]sandbox.Delivery{"lost": {Lost: true}, "doubled": {Doubled: true}, "late": {Late: 5 * time.Minute}} {
 		t.Run(name, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
@@ -120,7 +120,7 @@ func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testin
 
 // AT-11, AT-24, AT-29: a machine that is not sold on says so, and who pays all the same, on a page
 // that was open, gets the money back.
-func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
+func TestPaymentForAnUnavailableMachineIsRefunded(t *testing.T) {
 	for state, row := range map[string]struct {
 		close  func(*apptest.Front)
 		title  string

@@ -15,7 +15,7 @@ import (
 
 // Two installations take back each other's notes. Both say so, and the customer has the money back
 // once.
-func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
+func TestTwinsAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
@@ -55,7 +55,7 @@ func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 }
 
 // One installation does not sell on the machine and refunds, the other sends the credit.
-func TestACreditThatAnotherInstallationSentIsTold(t *testing.T) {
+func TestTwinCreditIsReported(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		other := f.Twin()
 		f.Run()

@@ -19,7 +19,7 @@ import (
 const updateLink = "POST /v1/payment_links/{id}"
 
 // Both installations know of each other before anybody pays.
-func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
+func TestTwinSignaturesAreReported(t *testing.T) {
 	t.Parallel()
 	lost := sandbox.Outcome{Applied: true}
 	for name, c := range map[string]struct {
@@ -73,7 +73,7 @@ func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
 }
 
 // Nothing that a single installation or its operator does looks like another installation.
-func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
+func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 	t.Parallel()
 	seen := sandbox.Outcome{Applied: true, Status: http.StatusOK}
 	link := func(f *apptest.Front) string { return f.Stripe.Links()[0].ID }
@@ -175,7 +175,7 @@ func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
 }
 
 // What the other installation deactivates was not deactivated in the Dashboard.
-func TestALinkThatAnotherInstallationDeactivates(t *testing.T) {
+func TestTwinDeactivatesALink(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

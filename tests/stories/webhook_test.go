@@ -16,7 +16,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAWebhookIsAnsweredYesOnceItIsOnDisk(t *testing.T) {
+func TestWebhookIsAcceptedOnceItIsOnDisk(t *testing.T) {
 	t.Parallel()
 	const yes = "{\"received\":true}\n"
 	for _, path := range []string{"/webhook/stripe", "/api/stripe/webhook", "/api/webhook"} {
@@ -108,7 +108,7 @@ func TestWebhooksThatAreRefused(t *testing.T) {
 	})
 }
 
-func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
+func TestWebhookThatCannotBeStoredIsRetried(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Order(sandbox.PayOptions{NoWebhook: true})
@@ -121,7 +121,7 @@ func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
 	})
 }
 
-func TestAWebhookWithoutASignatureIsRefusedBeforeItsBodyIsRead(t *testing.T) {
+func TestWebhookWithoutASignatureIsRefusedUnread(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		sum := strings.Repeat("0", 64)
