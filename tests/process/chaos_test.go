@@ -47,8 +47,17 @@ func TestChaos(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for n, kind := range []*chaos{
 		{name: "three keys"},
-		{name: "confirming", confirms: true, settings: []string{"CONFIRM_WITHIN", "10s", "NOTEHUB_ROUTE_TOKEN", apptest.RouteToken}},
-		{name: "money held", confirms: true, held: true, settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"}},
+		{
+			name:     "confirming",
+			confirms: true,
+			settings: []string{"CONFIRM_WITHIN", "10s", "NOTEHUB_ROUTE_TOKEN", apptest.RouteToken},
+		},
+		{
+			name:     "money held",
+			confirms: true,
+			held:     true,
+			settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"},
+		},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -200,22 +209,29 @@ func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
 // Both vendors' troubles: the reply is lost on either side of the effect, a server or a gateway
 // fails, and what refuses everybody.
 var (
-	everybodysTroubles = []sandbox.Outcome{
-		{}, {Applied: true}, {Status: 500}, {Status: 502, Body: "<html>bad gateway</html>"}, {Status: 503}, {Status: 504, Body: "<html>timeout</html>"},
-		{
-			Status:  500,
-			Applied: true,
-		}, {Status: 502, Applied: true, Body: "<html>bad gateway</html>"}, {Status: 504, Applied: true, Body: "<html>timeout</html>"},
-		{
-			Status: 401,
-		}, {Status: 403}, {Status: 404, Body: "<html>no such page</html>"}, {Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+	commonTroubles = []sandbox.Outcome{
+		{},
+		{Applied: true},
+		{Status: 500},
+		{Status: 502, Body: "<html>bad gateway</html>"},
+		{Status: 503},
+		{Status: 504, Body: "<html>timeout</html>"},
+		{Status: 500, Applied: true},
+		{Status: 502, Applied: true, Body: "<html>bad gateway</html>"},
+		{Status: 504, Applied: true, Body: "<html>timeout</html>"},
+		{Status: 401},
+		{Status: 403},
+		{Status: 404, Body: "<html>no such page</html>"},
+		{Status: 429},
+		{Status: 429, Header: http.Header{"Retry-After": {"1"}}},
 		{Status: 200, Applied: true},
 	}
-	stripeTroubles  = slices.Concat(everybodysTroubles, []sandbox.Outcome{{Status: 409}})
-	notehubTroubles = slices.Concat(everybodysTroubles, []sandbox.Outcome{
+	stripeTroubles  = slices.Concat(commonTroubles, []sandbox.Outcome{{Status: 409}})
+	notehubTroubles = slices.Concat(commonTroubles, []sandbox.Outcome{
 		{
 			Status: 400,
-			Body:   `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`,
+			Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)",` +
+				`"code":400,"status":"Bad Request"}`,
 		},
 	})
 )
@@ -225,8 +241,11 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 	for n := 0; n < apptest.MostOfChaos && ctx.Err() == nil; n++ {
 		session, err := c.world.Stripe.Pay(
 			links[c.random.under(len(links))],
-			sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
-				EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)], Free: c.random.under(20) == 0},
+			sandbox.PayOptions{
+				NoWebhook:   c.random.under(10) == 0,
+				EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)],
+				Free:        c.random.under(20) == 0,
+			},
 		)
 		if err != nil {
 			c.world.Error(err)
@@ -325,8 +344,8 @@ func (c *chaos) closed(p stands) bool {
 	case p.Money == "refunded" || p.Money == "released":
 		return true
 	}
-	return p.Money == "paid" &&
-		(p.Machine == "started" || p.Machine == "done" || p.Machine == "fetched" && !c.confirms || p.Machine == "failed")
+	over := p.Machine == "started" || p.Machine == "done" || p.Machine == "failed"
+	return p.Money == "paid" && (over || p.Machine == "fetched" && !c.confirms)
 }
 
 // untilClosed waits until every session that was paid is a payment, and every payment closed. It
@@ -428,7 +447,8 @@ func (c *chaos) sum(quiet time.Duration) {
 		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
 	}
 	w.Logf(
-		"%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
+		"%d payments, %d kills, %d of %d calls failed, %d notes, %d refunded by us, %d for the operator, "+
+			"quiet after %v, %d second starts of machines that do not know credits",
 		payments,
 		c.kills,
 		c.hurt,

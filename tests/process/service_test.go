@@ -24,8 +24,13 @@ func TestScanPayStart(t *testing.T) {
 	session := w.Pay(link, sandbox.PayOptions{})
 
 	note := w.Sent(fixture.Washer, 1)[0]
-	for key, want := range map[string]any{"payment_status": "completed", "session_id": session.ID, "timestamp": float64(session.PaidAt.Unix()),
-		"expires": float64(session.PaidAt.Add(10 * time.Minute).Unix()), "credit_id": payment.CreditID(session.ID)} {
+	for key, want := range map[string]any{
+		"payment_status": "completed",
+		"session_id":     session.ID,
+		"timestamp":      float64(session.PaidAt.Unix()),
+		"expires":        float64(session.PaidAt.Add(10 * time.Minute).Unix()),
+		"credit_id":      payment.CreditID(session.ID),
+	} {
 		if note.Body[key] != want {
 			t.Errorf("note %s is %v; want %v", key, note.Body[key], want)
 		}
@@ -35,7 +40,8 @@ func TestScanPayStart(t *testing.T) {
 		t.Errorf("the machine started %d times; want once", n)
 	}
 	text := s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
-	for _, want := range []string{`"device_name":"Washer 3"`, `"plan":"Warm wash"`, `"amount":350`, `"currency":"eur"`, `"action":"note"`, `"outcome":"ok"`, `"needs_attention":false`} {
+	for _, want := range []string{`"device_name":"Washer 3"`, `"plan":"Warm wash"`, `"amount":350`, `"currency":"eur"`,
+		`"action":"note"`, `"outcome":"ok"`, `"needs_attention":false`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the payment lacks %s:\n%s", want, text)
 		}
@@ -90,7 +96,9 @@ func TestPaymentIsOneNote(t *testing.T) {
 		},
 		"unpaid at first, then paid": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
 			session := w.Pay(link, sandbox.PayOptions{Unpaid: true})
-			w.Until("the unpaid session is looked at", func() bool { return strings.Contains(s.Logs.String(), "outcome=awaits_payment") })
+			w.Until("the unpaid session is read", func() bool {
+				return strings.Contains(s.Logs.String(), "outcome=awaits_payment")
+			})
 			if n := len(w.Notehub.Notes(fixture.Washer)); n != 0 {
 				w.Errorf("%d notes for a session that nobody paid", n)
 			}
@@ -158,16 +166,17 @@ func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 		notes    int // at Notehub in the end
 	}{
 		"down for two calls":               {ten(sandbox.Outcome{Status: 503}, 2), 1},
-		"overloaded, says when to come":    {ten(sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}}, 2), 1},
+		"overloaded, with a time to retry": {ten(sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}}, 2), 1},
 		"overloaded, says nothing":         {ten(sandbox.Outcome{Status: 429}, 1), 1},
 		"the token died":                   {ten(sandbox.Outcome{Status: 401}, 1), 1},
-		"the account is suspended a while": {ten(sandbox.Outcome{Status: 403, Body: `{"err":"this billing account is suspended","code":403,"status":"Forbidden"}`}, 2), 1},
+		"the account is suspended a while": {ten(fixture.Saying(403, "this billing account is suspended"), 2), 1},
 		"a proxy knows no such page":       {ten(sandbox.Outcome{Status: 404, Body: "<html>not found</html>"}, 1), 1},
-		"one hundred notes are pending":    {ten(sandbox.Outcome{Status: 400, Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`}, 1), 1},
-		"slow":                             {ten(sandbox.Outcome{Applied: true, Status: 200, Delay: 2 * time.Second}, 1), 1},
-		"the reply is lost, applied":       {ten(sandbox.Outcome{Applied: true}, 1), 1},
-		"the reply is lost, not applied":   {ten(sandbox.Outcome{}, 1), 1},
-		"a gateway timed out, applied":     {ten(sandbox.Outcome{Applied: true, Status: 504}, 1), 1},
+		"one hundred notes are pending": {ten(fixture.Saying(400,
+			"a maximum of 100 notes may be pending for device (currently 100)"), 1), 1},
+		"slow":                           {ten(sandbox.Outcome{Applied: true, Status: 200, Delay: 2 * time.Second}, 1), 1},
+		"the reply is lost, applied":     {ten(sandbox.Outcome{Applied: true}, 1), 1},
+		"the reply is lost, not applied": {ten(sandbox.Outcome{}, 1), 1},
+		"a gateway timed out, applied":   {ten(sandbox.Outcome{Applied: true, Status: 504}, 1), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -270,11 +279,14 @@ func TestSessionsOfOthers(t *testing.T) {
 		machine  string // "" for no payment
 		reason   string
 	}{
-		"without a device":               {map[string]string{"order": "7"}, sandbox.PayOptions{}, "not_ours", "", ""},
-		"of another project":             {map[string]string{"device_uid": fixture.Washer, "project": "app:other"}, sandbox.PayOptions{}, "not_ours", "", ""},
-		"triggered by hand":              {map[string]string{"device_uid": fixture.Washer}, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
-		"without a link":                 {ours, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
-		"for a device that is not there": {map[string]string{"device_uid": "dev:gone", "project": fixture.Project}, sandbox.PayOptions{}, "payment_recorded", "failed", "unknown_device"},
+		"without a device": {map[string]string{"order": "7"}, sandbox.PayOptions{}, "not_ours", "", ""},
+		"of another project": {map[string]string{"device_uid": fixture.Washer, "project": "app:other"}, sandbox.PayOptions{},
+			"not_ours", "", ""},
+		"triggered by hand": {map[string]string{"device_uid": fixture.Washer}, sandbox.PayOptions{},
+			"payment_recorded", "sent", ""},
+		"without a link": {ours, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
+		"for a device that is not there": {map[string]string{"device_uid": "dev:gone", "project": fixture.Project},
+			sandbox.PayOptions{}, "payment_recorded", "failed", "unknown_device"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -288,7 +300,8 @@ func TestSessionsOfOthers(t *testing.T) {
 			)
 			w.Until("Stripe is answered", w.Stripe.Settled)
 			if c.machine == "" {
-				if status, _, _ := s.Get("/api/payments/"+session.ID, "Authorization", "Bearer operator-token-1234"); status != http.StatusNotFound {
+				status, _, _ := s.Get("/api/payments/"+session.ID, "Authorization", "Bearer "+apptest.OperatorToken)
+				if status != http.StatusNotFound {
 					t.Errorf("there is a payment (%d); want none", status)
 				}
 				return
@@ -427,7 +440,8 @@ func TestDevicesComeAndGo(t *testing.T) {
 	w.ActiveLinks(map[string]string{"dev:dryer1": fixture.Warm})
 	// A page that fails removes nobody.
 	w.Notehub.Next("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 500})
-	if status, _, _ := s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234"); status != http.StatusBadGateway {
+	status, _, _ := s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer "+apptest.OperatorToken)
+	if status != http.StatusBadGateway {
 		t.Errorf("a failed refresh answers %d; want 502", status)
 	}
 	s.Selling("dev:dryer1")
@@ -469,7 +483,9 @@ func TestChangedPriceReplacesTheLinkAndTheOldOneIsHonored(t *testing.T) {
 	w.ActiveLinks(map[string]string{fixture.Washer: "price_hot"})
 	old := w.Pay(open.ID, sandbox.PayOptions{})
 	text := second.Payment(old.ID, "sent", apptest.Has(`"machine":"sent"`))
-	for _, want := range []string{`"price_id":"` + fixture.Warm + `"`, `"plan":"Warm wash"`, `"amount":350`, `"needs_attention":false`} {
+	for _, want := range []string{
+		`"price_id":"` + fixture.Warm + `"`, `"plan":"Warm wash"`, `"amount":350`, `"needs_attention":false`,
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the payment lacks %s: %s", want, text)
 		}

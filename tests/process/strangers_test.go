@@ -57,8 +57,10 @@ func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 		"some is sent":                  {"Content-Length: 1048576\r\n", 20_000, ""},
 		"nothing is sent":               {"Content-Length: 1048576\r\n", 0, ""},
 		"almost all is sent, in chunks": {"Transfer-Encoding: chunked\r\n", 1<<20 - 1, ""},
-		"a form":                        {"Content-Length: 1048576\r\nContent-Type: application/x-www-form-urlencoded\r\n", 1<<20 - 1, "/operator/sign-in"},
-		"a form of many parts":          {"Content-Length: 1048576\r\nContent-Type: multipart/form-data; boundary=x\r\n", 1<<20 - 1, "/operator/refresh"},
+		"a form": {"Content-Length: 1048576\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+			1<<20 - 1, "/operator/sign-in"},
+		"a form of many parts": {"Content-Length: 1048576\r\nContent-Type: multipart/form-data; boundary=x\r\n",
+			1<<20 - 1, "/operator/refresh"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := apptest.NewWorld(t)

@@ -119,7 +119,10 @@ func TestMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 // nothing tells any more.
 func TestPlainCopyThatIsOldRefundsNothing(t *testing.T) {
 	t.Parallel()
-	for name, away := range map[string]time.Duration{"two weeks": 14 * 24 * time.Hour, "six weeks": 42 * 24 * time.Hour} {
+	for name, away := range map[string]time.Duration{
+		"two weeks": 14 * 24 * time.Hour,
+		"six weeks": 42 * 24 * time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, without, func(f *apptest.Front) {
@@ -330,7 +333,8 @@ func TestForeignEndpointThatFailsHidesNoDelivery(t *testing.T) {
 					URL:           stripe.String("http://others.test/broken"),
 					EnabledEvents: stripe.StringSlice([]string{"*"}),
 				}
-				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+				client := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Client
+				if _, err := client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
 				f.Run()

@@ -147,7 +147,8 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 // away finds it earlier.
 func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 	t.Parallel()
-	for _, step := range []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour} {
+	steps := []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour}
+	for _, step := range steps {
 		t.Run(step.String(), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, 0, nil, func(f *apptest.Front) {
@@ -172,7 +173,10 @@ func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 
 func TestFirstStartWithoutStripe(t *testing.T) {
 	t.Parallel()
-	for ahead, problem := range map[time.Duration]string{0: "does not know the time", -2 * time.Hour: "behind Stripe's time"} {
+	for ahead, problem := range map[time.Duration]string{
+		0:              "does not know the time",
+		-2 * time.Hour: "behind Stripe's time",
+	} {
 		t.Run(fmt.Sprintf("%v ahead", ahead), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, ahead, nil, func(f *apptest.Front) {
@@ -486,8 +490,14 @@ func TestSignatureAge(t *testing.T) {
 			unknown := f.Host.Clock()
 			f.Run()
 			known := f.Ledger.Clock()
-			for age, want := range map[time.Duration]error{0: nil, 4 * time.Minute: nil, 6 * time.Minute: stripeapi.ErrTooOld,
-				20 * time.Minute: stripeapi.ErrTooOld, 30 * day: stripeapi.ErrTooOld, -time.Minute: nil} {
+			for age, want := range map[time.Duration]error{
+				-time.Minute:     nil,
+				0:                nil,
+				4 * time.Minute:  nil,
+				6 * time.Minute:  stripeapi.ErrTooOld,
+				20 * time.Minute: stripeapi.ErrTooOld,
+				30 * day:         stripeapi.ErrTooOld,
+			} {
 				if err := verify(known, age); !errors.Is(err, want) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}

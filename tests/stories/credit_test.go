@@ -89,7 +89,8 @@ func TestRefusalRefundsWithinSeconds(t *testing.T) {
 				m.SetBehavior(sandbox.Behavior{Refuse: state, Code: "E-DOOR"})
 				session := f.Buy(sandbox.PayOptions{})
 				f.Pass(4 * time.Second)
-				if p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, reason, "")); p.MachineCode != "E-DOOR" {
+				p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, reason, ""))
+				if p.MachineCode != "E-DOOR" {
 					f.Errorf("code %q; want the machine's own", p.MachineCode)
 				}
 				f.Money(session.ID, 350, 0, 350)

@@ -103,7 +103,10 @@ func TestDisputesTwoOfOnePayment(t *testing.T) {
 }
 
 func TestDisputeThatWasPrevented(t *testing.T) {
-	for name, refunded := range map[string]bool{"Stripe has refunded the customer": true, "the bank was content": false} {
+	for name, refunded := range map[string]bool{
+		"Stripe has refunded the customer": true,
+		"the bank was content":             false,
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()

@@ -229,9 +229,16 @@ func (h *realHistory) pay() {
 // trouble is what one request may meet.
 func (h *realHistory) trouble() sandbox.Outcome {
 	return []sandbox.Outcome{
-		{Applied: true}, {}, {Status: 500}, {Applied: true, Status: 500}, {Status: 503}, {Applied: true, Status: 502},
-		{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, {Applied: true, Status: 200, Delay: 20 * time.Second},
-		{Applied: true, Status: 200, Delay: 9 * time.Second, DelayEffect: true}, {Applied: true, Status: 200, Delay: 3 * time.Second},
+		{Applied: true},
+		{},
+		{Status: 500},
+		{Applied: true, Status: 500},
+		{Status: 503},
+		{Applied: true, Status: 502},
+		{Status: 429, Header: http.Header{"Retry-After": {"7"}}},
+		{Applied: true, Status: 200, Delay: 20 * time.Second},
+		{Applied: true, Status: 200, Delay: 9 * time.Second, DelayEffect: true},
+		{Applied: true, Status: 200, Delay: 3 * time.Second},
 	}[h.IntN(10)]
 }
 
@@ -275,7 +282,8 @@ func (h *realHistory) happen() {
 		)
 	case 8:
 		h.byOthers[session] = true
-		status, amount := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
+		kinds := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}
+		status, amount := kinds[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
 		id, end := h.stripe.OpenDispute(session, status, amount), []string{"won", "lost", "warning_closed"}[h.IntN(3)]
 		h.tell(
 			"%s is disputed: %s %s %d, %s: %v",
@@ -312,9 +320,9 @@ func (h *realHistory) happen() {
 	case 15:
 		h.restore()
 	}
-	h.pass(
-		[]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)],
-	)
+	waits := []time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second}
+	waits = append(waits, time.Minute, 4*time.Minute, 11*time.Minute)
+	h.pass(waits[h.IntN(len(waits))])
 }
 
 // copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits
@@ -357,7 +365,10 @@ func (h *realHistory) restore() {
 
 // step sets the clock of the service's host.
 func (h *realHistory) step() {
-	ahead := []time.Duration{0, -40 * 24 * time.Hour, -2 * time.Hour, -20 * time.Minute, time.Minute, 20 * time.Minute, 3 * time.Hour, 40 * 24 * time.Hour}[h.IntN(8)]
+	const day = 24 * time.Hour
+	steps := []time.Duration{0, -40 * day, -2 * time.Hour, -20 * time.Minute}
+	steps = append(steps, time.Minute, 20*time.Minute, 3*time.Hour, 40*day)
+	ahead := steps[h.IntN(len(steps))]
 	h.tell("the host's clock is %v ahead", ahead)
 	h.host.Set(ahead)
 }
@@ -446,7 +457,8 @@ func (h *realHistory) check() {
 			h.fail("%s started %d times", s.ID, starts[p.ID])
 		case h.confirming && starts[p.ID] > 0 && back && inTime:
 			h.fail("%s started, said so in time, and the money went back: %+v", s.ID, p)
-		case !h.confirming && starts[p.ID] > 0 && back && (p.Reason != payment.ReasonRecallUnclear || p.ReviewReason == ""):
+		case !h.confirming && starts[p.ID] > 0 && back &&
+			(p.Reason != payment.ReasonRecallUnclear || p.ReviewReason == ""):
 			h.fail("%s started and the money went back: %+v", s.ID, p)
 		}
 	}

@@ -13,9 +13,17 @@ import (
 
 // unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md,
 // Q8).
+const (
+	captureIntent = "POST /v1/payment_intents/{id}/capture"
+	cancelIntent  = "POST /v1/payment_intents/{id}/cancel"
+)
+
 func unknowns() map[string]sandbox.StripeUnknown {
 	return map[string]sandbox.StripeUnknown{
-		"as assumed": {}, "a hold is paid": {ManualIsPaid: true}, "a release is a refund": {ReleaseIsRefund: true}, "both": {ManualIsPaid: true, ReleaseIsRefund: true},
+		"as assumed":            {},
+		"a hold is paid":        {ManualIsPaid: true},
+		"a release is a refund": {ReleaseIsRefund: true},
+		"both":                  {ManualIsPaid: true, ReleaseIsRefund: true},
 	}
 }
 
@@ -47,12 +55,14 @@ func TestAuthorizationEndings(t *testing.T) {
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonExpired, "")},
 		"Notehub refuses the device": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`})
+			body := `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`
+			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: body})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRefused, payment.ReasonRefused)},
 		"it tells of its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{AnswerLate: 2 * time.Minute})
 		},
-			want: apptest.Ends(payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter), starts: 1},
+			want:   apptest.Ends(payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter),
+			starts: 1},
 		"the operator lets it go": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 				f.Asks("refund", "/api/payments/"+session+"/refund", "", 200, `"money":"releasing"`)
@@ -61,14 +71,14 @@ func TestAuthorizationEndings(t *testing.T) {
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) { f.Stripe.CancelAuthorization(session) },
 			want:  apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
 		"Stripe cannot take it for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
 		"the reply to the capture is lost": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
 		"the reply to the release is lost": {before: func(f *apptest.Front, m *sandbox.Machine) {
 			m.SetOnline(false)
-			f.Stripe.Next("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
+			f.Stripe.Next(cancelIntent, sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
 		// AT-40, AT-41
 		"the hold lapses before it can be taken": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {

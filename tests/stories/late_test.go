@@ -66,7 +66,10 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 // The posts of one machine fail, whatever it is, and Notehub takes those of all others.
 func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 	for name, answer := range map[string]sandbox.Outcome{
-		"500": {Status: 500}, "cut": {}, "slow": {Delay: time.Hour}, "a full queue": fixture.Saying(400, "a maximum of 100 notes may be pending for device (currently 100)"),
+		"500":          {Status: 500},
+		"cut":          {},
+		"slow":         {Delay: time.Hour},
+		"a full queue": fixture.Saying(400, "a maximum of 100 notes may be pending for device (currently 100)"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

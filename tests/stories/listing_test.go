@@ -53,7 +53,11 @@ func TestNoteListedLate(t *testing.T) {
 			f.Started(m, 0)
 		})
 	})
-	for name, o := range map[string]sandbox.Outcome{"cut": {Applied: true}, "a 500": {Applied: true, Status: 500}, "late": {Applied: true, Status: 200, Delay: time.Minute}} {
+	for name, o := range map[string]sandbox.Outcome{
+		"cut":   {Applied: true},
+		"a 500": {Applied: true, Status: 500},
+		"late":  {Applied: true, Status: 200, Delay: time.Minute},
+	} {
 		t.Run("an unclear post is not repeated while its note is not listed: "+name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()

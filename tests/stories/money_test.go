@@ -93,7 +93,9 @@ func TestRefundPressedTwiceIsOneRefund(t *testing.T) {
 		var pressed sync.WaitGroup
 		for range 5 {
 			pressed.Go(func() {
-				switch f.Do("POST", "/api/payments/"+session.ID+"/refund", `{"reason":"it stopped"}`, "Authorization", "Bearer "+apptest.OperatorToken).Code {
+				reply := f.Do("POST", "/api/payments/"+session.ID+"/refund", `{"reason":"it stopped"}`,
+					"Authorization", "Bearer "+apptest.OperatorToken)
+				switch reply.Code {
 				case 200:
 					done.Add(1)
 				case 409:
@@ -159,8 +161,15 @@ func TestRefundReturnedByTheBankIsOrderedAgain(t *testing.T) {
 }
 
 func TestRefundWhoseReplyIsLostIsMadeOnce(t *testing.T) {
-	for name, o := range map[string]sandbox.Outcome{"cut, applied": {Applied: true}, "cut": {}, "500, applied": {Applied: true, Status: 500}, "500": {Status: 500},
-		"502, applied": {Applied: true, Status: 502}, "429": {Status: 429}, "too slow": {Applied: true, Status: 200, Delay: time.Minute}} {
+	for name, o := range map[string]sandbox.Outcome{
+		"cut, applied": {Applied: true},
+		"cut":          {},
+		"500, applied": {Applied: true, Status: 500},
+		"500":          {Status: 500},
+		"502, applied": {Applied: true, Status: 502},
+		"429":          {Status: 429},
+		"too slow":     {Applied: true, Status: 200, Delay: time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -245,7 +254,8 @@ func TestWithoutWebhooks(t *testing.T) {
 		f.Stripe.SetEndpoint("", "")
 		f.Run()
 		body := []byte(`{"id":"evt_1","object":"event","type":"checkout.session.completed"}`)
-		for name, secret := range map[string]string{"the usual secret": fixture.TestSecret, "the word": "off", "none": ""} {
+		secrets := map[string]string{"the usual secret": fixture.TestSecret, "the word": "off", "none": ""}
+		for name, secret := range secrets {
 			w := f.Do(
 				"POST",
 				"/webhook/stripe",

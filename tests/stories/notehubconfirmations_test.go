@@ -32,11 +32,15 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 			event["file"], body["state"] = "Payment_Ack.qo", "Started "
 			body["credit_id"] = " " + strings.ToUpper(body["credit_id"].(string))
 		}, true, "", "taken"},
-		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" }, false, "", "other_project"},
+		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" },
+			false, "", "other_project"},
 		{"without a credit", func(_, body map[string]any) { delete(body, "credit_id") }, false, "", "no_credit"},
-		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" }, false, payment.ReviewConfirmation, "unknown_state"},
-		{"without a device", func(event, _ map[string]any) { delete(event, "device") }, false, payment.ReviewConfirmation, "no_device"},
-		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" }, false, payment.ReviewConfirmation, "other_device"},
+		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" },
+			false, payment.ReviewConfirmation, "unknown_state"},
+		{"without a device", func(event, _ map[string]any) { delete(event, "device") },
+			false, payment.ReviewConfirmation, "no_device"},
+		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" },
+			false, payment.ReviewConfirmation, "other_device"},
 		{"of another file", func(event, _ map[string]any) { event["file"] = "_health.qo" }, false, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -18,7 +18,8 @@ import (
 // Whatever stands between us and Notehub for a while: the machine gets its credit from the real
 // Notehub afterwards.
 func TestCaptivePortalDeliversNoCredit(t *testing.T) {
-	for name, body := range map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"} {
+	bodies := map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"}
+	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -81,7 +82,8 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 		devices      int    // known afterwards
 		unsold       int
 	}{
-		{"a device of another kind", `{"uid":"imei:866425033334444","serial_number":"tracker"}`, "imei:866425033334444 (uid)", 1, 1},
+		{"a device of another kind", `{"uid":"imei:866425033334444","serial_number":"tracker"}`,
+			"imei:866425033334444 (uid)", 1, 1},
 		{"a UID that is no UID", `{"uid":"dev:a b"}`, "dev:a b (uid)", 1, 1},
 		{"a UID that is a number", `{"uid":7}`, "page 1, record 2 (uid)", 1, 0},
 		{"no UID", `{"serial_number":"x"}`, "page 1, record 2 (uid)", 1, 0},
@@ -92,7 +94,8 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 		{"a last_activity in seconds", `{"uid":"dev:7","last_activity":1700000000}`, "dev:7 (last_activity)", 2, 0},
 		{"a last_activity of null", `{"uid":"dev:7","last_activity":null}`, "", 2, 0},
 		{"a serial_number that is a number", `{"uid":"dev:7","serial_number":12345}`, "dev:7 (serial_number)", 2, 0},
-		{"fields that are not needed", `{"uid":"dev:7","voltage":"low","contact":7,"sku":[],"provisioned":false}`, "", 2, 0},
+		{"fields that are not needed", `{"uid":"dev:7","voltage":"low","contact":7,"sku":[],"provisioned":false}`,
+			"", 2, 0},
 		{"fleets that are a text", `{"uid":"dev:7","fleet_uids":"fleet:1"}`, "dev:7 (fleet_uids)", 1, 1},
 		{"fleets with a number", `{"uid":"dev:7","fleet_uids":["fleet:1",7]}`, "dev:7 (fleet_uids)", 1, 1},
 		{"a disabled that is a text", `{"uid":"dev:7","disabled":"yes"}`, "dev:7 (disabled)", 1, 1},
@@ -146,7 +149,8 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 			fixture.HubList,
 			sandbox.Outcome{
 				Status: 200,
-				Body:   `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],"has_more":false}`,
+				Body: `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],` +
+					`"has_more":false}`,
 			},
 		)
 		f.Pass(2 * time.Minute)

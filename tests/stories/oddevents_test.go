@@ -15,19 +15,23 @@ import (
 )
 
 // paidFields are the fields of a paid session for the washer.
-const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur","payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
+const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur",` +
+	`"payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
 
 // What is not ours is taken, and nothing follows from it, whether it is sent or listed.
 func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	t.Parallel()
 	paid := fixture.SessionEvent("checkout.session.completed", paidFields)
+	refund := fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`)
+	setup := `"mode":"setup","payment_status":"no_payment_required"`
+	subscription := fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`)
 	for name, body := range map[string]string{
 		"a connected account":          fixture.With(paid, `"livemode"`, `"account":"acct_1","livemode"`),
 		"a context":                    fixture.With(paid, `"livemode"`, `"context":"acct_1","livemode"`),
 		"a context in another shape":   fixture.With(paid, `"livemode"`, `"context":{"account":"acct_1"},"livemode"`),
-		"a connected account's refund": fixture.With(fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), `"livemode"`, `"account":"acct_1","livemode"`),
-		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, `"mode":"setup","payment_status":"no_payment_required"`),
-		"subscription mode":            fixture.With(fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`), `"payment_intent":"pi_1"`, `"payment_intent":null`),
+		"a connected account's refund": fixture.With(refund, `"livemode"`, `"account":"acct_1","livemode"`),
+		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, setup),
+		"subscription mode":            fixture.With(subscription, `"payment_intent":"pi_1"`, `"payment_intent":null`),
 		"a mode of tomorrow":           fixture.With(paid, `"mode":"payment"`, `"mode":"barter"`),
 	} {
 		for _, listed := range []bool{false, true} {
@@ -46,8 +50,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 						f.Errorf("events %q; want one that is not ours", got)
 					}
 					f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
-					if n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds"); n != 0 ||
-						len(f.Notehub.Notes(fixture.Washer)) != 0 {
+					n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds")
+					if n != 0 || len(f.Notehub.Notes(fixture.Washer)) != 0 {
 						f.Errorf("%d calls and %d notes; want none", n, len(f.Notehub.Notes(fixture.Washer)))
 					}
 				})
@@ -64,12 +68,15 @@ func TestOddEventHidesNoOther(t *testing.T) {
 		sold := f.Order(sandbox.PayOptions{NoWebhook: true})
 		good := string(f.Stripe.Events()[0].Body)
 		odd := []string{
-			`{"id":"evt_empty","object":"event","created":1795910000,"livemode":false,"type":"charge.refunded","data":{}}`,
+			`{"id":"evt_empty","object":"event","created":1795910000,"livemode":false,` +
+				`"type":"charge.refunded","data":{}}`,
 			`{"id":"evt_text","object":"event","created":5,"request":"req_1","type":"charge.refunded","data":"none"}`,
 			`{"id":"evt_null","object":"event","created":null,"type":"refund.created","data":null}`,
 			`{"id":7,"object":"event","created":5,"type":"charge.refunded"}`, `null`, `[]`, `"evt"`,
-			`{"id":"evt_amount","object":"event","created":5,"type":"charge.refunded","data":{"object":{"id":"ch_1","amount_refunded":"all"}}}`,
-			`{"id":"evt_metadata","object":"event","created":5,"type":"payment_intent.succeeded","data":{"object":{"id":7,"metadata":[1]}}}`,
+			`{"id":"evt_amount","object":"event","created":5,"type":"charge.refunded",` +
+				`"data":{"object":{"id":"ch_1","amount_refunded":"all"}}}`,
+			`{"id":"evt_metadata","object":"event","created":5,"type":"payment_intent.succeeded",` +
+				`"data":{"object":{"id":7,"metadata":[1]}}}`,
 		}
 		f.Lists(append(odd, good)...)
 		f.Run()
@@ -96,12 +103,18 @@ func TestOddEventHidesNoOther(t *testing.T) {
 func TestOddPaymentEventIsLookedUp(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(string) string{
-		"an amount in words":      func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`) },
-		"metadata that is a list": func(body string) string { return fixture.With(body, `"metadata": {`, `"metadata": [1], "old": {`) },
+		"an amount in words": func(body string) string {
+			return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`)
+		},
+		"metadata that is a list": func(body string) string {
+			return fixture.With(body, `"metadata": {`, `"metadata": [1], "old": {`)
+		},
 		"an intent that is a list": func(body string) string {
 			return fixture.With(body, `"payment_intent": "`, `"payment_intent": ["x"], "old": "`)
 		},
-		"no amount": func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": null`) },
+		"no amount": func(body string) string {
+			return fixture.With(body, `"amount_total": 350`, `"amount_total": null`)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,11 +143,18 @@ func TestUnhandledEventsAreAccepted(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
+		const capability = "v2.core.account[configuration.merchant].capability_status_updated"
+		dispute := fixture.SessionEvent("charge.dispute.closed", `"charge":"ch_x","status":"lost"`)
+		dispute = fixture.With(dispute, `"id":"cs_test_1"`, "")
+		refund := fixture.SessionEvent("charge.refunded", "")
+		refund = fixture.With(refund, `"created":`, `"created":"now","x":`)
 		for name, c := range map[string]struct{ body, log string }{
-			"a thin event": {`{"id":"evt_thin","object":"v2.core.event","type":"v2.core.account[configuration.merchant].capability_status_updated","livemode":false,` +
-				`"created":"2025-10-04T15:13:32.232083866Z","related_object":{"id":"acct_123","type":"v2.core.account","url":"/v2/core/accounts/acct_123"}}`, "event=evt_thin"},
-			"a dispute without id": {fixture.With(fixture.With(fixture.SessionEvent("charge.dispute.closed", `"charge":"ch_x","status":"lost"`), `"id":"cs_test_1"`, ""), "evt_1", "evt_noid"), "event=evt_noid"},
-			"a time in words":      {fixture.With(fixture.With(fixture.SessionEvent("charge.refunded", ""), `"created":`, `"created":"now","x":`), "evt_1", "evt_time"), "event=evt_time"},
+			"a thin event": {`{"id":"evt_thin","object":"v2.core.event","type":"` + capability + `","livemode":false,` +
+				`"created":"2025-10-04T15:13:32.232083866Z",` +
+				`"related_object":{"id":"acct_123","type":"v2.core.account","url":"/v2/core/accounts/acct_123"}}`,
+				"event=evt_thin"},
+			"a dispute without id": {fixture.With(dispute, "evt_1", "evt_noid"), "event=evt_noid"},
+			"a time in words":      {fixture.With(refund, "evt_1", "evt_time"), "event=evt_time"},
 			"no event":             {`{"hello":1}`, "no id or no type"},
 			"no JSON":              {"hello", "invalid character"},
 			"nothing":              {"", "unexpected end"},

@@ -28,7 +28,11 @@ func TestOperatorActionsRequireTheToken(t *testing.T) {
 			"/api/devices/" + fixture.Washer + "/start",
 		}
 		for _, path := range routes {
-			for name, header := range map[string]string{"no token": "", "another": "Bearer another-token-1234", "the route's": "Bearer " + apptest.RouteToken} {
+			for name, header := range map[string]string{
+				"no token":    "",
+				"another":     "Bearer another-token-1234",
+				"the route's": "Bearer " + apptest.RouteToken,
+			} {
 				f.Answers(
 					path+" with "+name,
 					f.Do("POST", path, `{"reason":"test"}`, "Authorization", header),

@@ -15,7 +15,12 @@ import (
 // A credit that Notehub never took is nowhere said to have reached the machine, and its machine is
 // not blamed.
 func TestCreditThatNotehubNeverAccepted(t *testing.T) {
-	for name, o := range map[string]sandbox.Outcome{"a gateway's 502": {Status: 502}, "500": {Status: 500}, "cut": {}, "too slow": {Delay: time.Minute}} {
+	for name, o := range map[string]sandbox.Outcome{
+		"a gateway's 502": {Status: 502},
+		"500":             {Status: 500},
+		"cut":             {},
+		"too slow":        {Delay: time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()

@@ -20,7 +20,8 @@ func TestOperatorRefundDoesNotWaitForTheMachine(t *testing.T) {
 		back   int64
 		want   apptest.Ending
 	}{
-		"a part, while the note waits": {func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) }, `{"amount":100}`, 100,
+		"a part, while the note waits": {func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+			`{"amount":100}`, 100,
 			apptest.Ends(payment.Paid, payment.Sent, "", "")},
 		"a part, while Notehub is down": {func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503})

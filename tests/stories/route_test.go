@@ -12,17 +12,16 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// routedEvent is what Notehub's route posts of a machine's answer.
+// routedEvent returns what Notehub's route posts for a machine's confirmation.
 func routedEvent(id, app, device, credit, state string) string {
-	return fmt.Sprintf(
-		`{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,"body":{"credit_id":%q,"state":%q}}`,
-		id,
-		app,
-		device,
-		time.Now().Unix(),
-		credit,
-		state,
-	)
+	const format = `{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,` +
+		`"body":{"credit_id":%q,"state":%q}}`
+	return fmt.Sprintf(format, id, app, device, time.Now().Unix(), credit, state)
+}
+
+// started returns the routed event of a start in our project.
+func started(id, device, credit string) string {
+	return routedEvent(id, fixture.Project, device, credit, "started")
 }
 
 // AT-21: only Notehub's route is believed, and only a machine about its own credit.
@@ -40,16 +39,21 @@ func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 			status       int
 			text         string
 		}{
-			"no token":           {"", routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"another token":      {"Bearer another-token-12345", routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"the operator's":     {"Bearer " + apptest.OperatorToken, routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"no bearer":          {apptest.RouteToken, routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"no event":           {token, "hello", 400, `"code":"malformed"`},
-			"of another project": {token, routedEvent("e2", "app:other", fixture.Washer, credit, "started"), 200, `"received":true`},
-			"of another device":  {token, routedEvent("e3", fixture.Project, "dev:other", credit, "started"), 200, `"received":true`},
-			"an unknown credit":  {token, routedEvent("e4", fixture.Project, fixture.Washer, "cr_unknownunknown", "started"), 200, `"received":true`},
-			"an unknown state":   {token, routedEvent("e5", fixture.Project, fixture.Washer, credit, "flying"), 200, `"received":true`},
-			"another file":       {token, `{"event":"e6","file":"_health.qo","app":"` + fixture.Project + `","device":"` + fixture.Washer + `","body":{}}`, 200, `"received":true`},
+			"no token":       {"", started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
+			"another token":  {"Bearer another-token-12345", started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
+			"the operator's": {"Bearer " + apptest.OperatorToken, started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
+			"no bearer":      {apptest.RouteToken, started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
+			"no event":       {token, "hello", 400, `"code":"malformed"`},
+			"of another project": {
+				token, routedEvent("e2", "app:other", fixture.Washer, credit, "started"), 200, `"received":true`,
+			},
+			"of another device": {token, started("e3", "dev:other", credit), 200, `"received":true`},
+			"an unknown credit": {token, started("e4", fixture.Washer, "cr_unknownunknown"), 200, `"received":true`},
+			"an unknown state": {
+				token, routedEvent("e5", fixture.Project, fixture.Washer, credit, "flying"), 200, `"received":true`,
+			},
+			"another file": {token, `{"event":"e6","file":"_health.qo","app":"` + fixture.Project + `",` +
+				`"device":"` + fixture.Washer + `","body":{}}`, 200, `"received":true`},
 		} {
 			f.Answers(name, f.Do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
@@ -103,7 +107,11 @@ func TestConfirmationsAreRefusedWithoutARoute(t *testing.T) {
 }
 
 func TestRouteThatLosesConfirmationsIsMadeUpForInTime(t *testing.T) {
-	for name, d := range map[string]sandbox.Delivery{"lost": {Lost: true}, "doubled": {Doubled: true}, "late": {Late: 5 * time.Minute}} {
+	for name, d := range map[string]sandbox.Delivery{
+		"lost":    {Lost: true},
+		"doubled": {Doubled: true},
+		"late":    {Late: 5 * time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Route().Run()
@@ -130,12 +138,16 @@ func TestPaymentForAnUnavailableMachineIsRefunded(t *testing.T) {
 		"disabled": {func(f *apptest.Front) {
 			f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.Disabled = true })
 		}, "This machine is out of service", 503, payment.ReasonNotSelling},
-		"payments_off": {func(f *apptest.Front) { f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine is not taking payments right now", 503, payment.ReasonNotSelling},
+		"payments_off": {func(f *apptest.Front) {
+			f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"})
+		}, "This machine is not taking payments right now", 503, payment.ReasonNotSelling},
 		"paused": {func(f *apptest.Front) {
 			f.Asks("pause", "/api/devices/"+fixture.Washer+"/pause", `{"reason":"vandals"}`, 200, `"state":"paused"`)
 		}, "This machine is closed right now", 503, payment.ReasonNotSelling},
-		"offline": {func(f *apptest.Front) { f.Pass(12 * time.Minute) }, "This machine is offline", 503, payment.ReasonNotSelling},
-		"removed": {func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) }, "Device not found", 404, payment.ReasonUnknownDevice},
+		"offline": {func(f *apptest.Front) { f.Pass(12 * time.Minute) },
+			"This machine is offline", 503, payment.ReasonNotSelling},
+		"removed": {func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) },
+			"Device not found", 404, payment.ReasonUnknownDevice},
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()

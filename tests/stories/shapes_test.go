@@ -15,8 +15,15 @@ import (
 // A note that waits and cannot be read may be the credit's: nothing is decided until Notehub says
 // more.
 func TestOddPendingNoteDecidesNothing(t *testing.T) {
-	for name, note := range map[string]string{"null": `null`, "a text": `"x"`, "without a body": `{}`, "an empty body": `{"body":null}`,
-		"another body": `{"body":"x"}`, "an odd credit": `{"body":{"credit_id":7}}`, "an odd status": `{"body":{"credit_id":"cr_1","payment_status":7}}`} {
+	for name, note := range map[string]string{
+		"null":           `null`,
+		"a text":         `"x"`,
+		"without a body": `{}`,
+		"an empty body":  `{"body":null}`,
+		"another body":   `{"body":"x"}`,
+		"an odd credit":  `{"body":{"credit_id":7}}`,
+		"an odd status":  `{"body":{"credit_id":"cr_1","payment_status":7}}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()

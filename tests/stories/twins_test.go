@@ -19,7 +19,11 @@ func TestTwinsAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
-	}{"without confirmations": {without, threeKeys}, "with confirmations": {confirming, confirms}, "with money that is held": {holding, confirms}} {
+	}{
+		"without confirmations": {without, threeKeys},
+		"with confirmations":    {confirming, confirms},
+		"with held money":       {holding, confirms},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, c.change, c.machine, func(f *apptest.Front, m *sandbox.Machine) {
 				other := f.Twin()

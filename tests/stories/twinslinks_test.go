@@ -18,7 +18,14 @@ import (
 
 const updateLink = "POST /v1/payment_links/{id}"
 
-// Both installations know of each other before anybody pays.
+// anHourLater starts another installation after this one has run for an hour.
+func anHourLater(f *apptest.Front) *apptest.Twin {
+	f.Run()
+	f.Pass(time.Hour)
+	return f.Twin()
+}
+
+// Both installations know of each other before the first payment.
 func TestTwinSignaturesAreReported(t *testing.T) {
 	t.Parallel()
 	lost := sandbox.Outcome{Applied: true}
@@ -27,7 +34,11 @@ func TestTwinSignaturesAreReported(t *testing.T) {
 		begin  func(*apptest.Front) *apptest.Twin
 		within time.Duration
 	}{
-		"started together": {nil, func(f *apptest.Front) *apptest.Twin { other := f.Twin(); f.Run(); return other }, 17 * time.Minute},
+		"started together": {nil, func(f *apptest.Front) *apptest.Twin {
+			other := f.Twin()
+			f.Run()
+			return other
+		}, 17 * time.Minute},
 		"started together, with many machines": {nil, func(f *apptest.Front) *apptest.Twin {
 			for n := range 20 {
 				f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:m%02d", n)})
@@ -36,14 +47,14 @@ func TestTwinSignaturesAreReported(t *testing.T) {
 			f.Run()
 			return other
 		}, 17 * time.Minute},
-		"one an hour later": {nil, func(f *apptest.Front) *apptest.Twin { f.Run(); f.Pass(time.Hour); return f.Twin() }, time.Minute},
+		"one an hour later": {nil, anHourLater, time.Minute},
 		"replies are lost": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
 			f.Pass(time.Hour)
 			f.Stripe.Next(updateLink, lost, sandbox.Outcome{Status: 500}, lost)
 			return f.Twin()
 		}, 47 * time.Minute},
-		"without webhooks": {off(without), func(f *apptest.Front) *apptest.Twin { f.Run(); f.Pass(time.Hour); return f.Twin() }, 32 * time.Minute},
+		"without webhooks": {off(without), anHourLater, 32 * time.Minute},
 		"a newcomer to those that know": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
 			first := f.Twin()
@@ -109,7 +120,8 @@ func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 		"that, and its own signatures get no reply": func(f *apptest.Front) {
 			f.Restarted(nil)
 			f.Pass(time.Minute)
-			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Applied: true}, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 429}, sandbox.Outcome{})
+			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Applied: true}, sandbox.Outcome{Status: 500},
+				sandbox.Outcome{Status: 429}, sandbox.Outcome{})
 			f.Signs(link(f), "the process before")
 			f.Pass(time.Minute)
 			f.AsOperator("/refresh-devices")
@@ -117,7 +129,8 @@ func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 		"that, and it cannot sign again": func(f *apptest.Front) {
 			f.Restarted(nil)
 			f.Pass(time.Minute)
-			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500})
+			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500},
+				sandbox.Outcome{Status: 500})
 			f.Signs(link(f), "the process before")
 			for range 4 {
 				f.Pass(time.Minute)
