@@ -1,6 +1,7 @@
-// Package docs checks the documents: what they name exists, and what has to be in them is.
+// Package docs checks that whatever the documents name exists, and that they name whatever they
+// have to.
 //
-// It does not check whether a sentence is true.
+// It does not know whether a sentence is true.
 package docs
 
 import (

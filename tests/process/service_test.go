@@ -1,3 +1,5 @@
+// Package process runs the real process against the simulated vendors over HTTP. It kills and stops
+// the process, and breaks its disk, database and vendors. It waits in real time.
 package process
 
 import (
@@ -56,8 +58,7 @@ func TestScanPayStart(t *testing.T) {
 	}
 }
 
-// AT-02, AT-04 and the orders of Stripe's events: whatever comes, in whatever number and order,
-// there is one note.
+// AT-02, AT-04: one note is sent, whatever the number and order of Stripe's events.
 func TestPaymentIsOneNote(t *testing.T) {
 	t.Parallel()
 	for name, pay := range map[string]func(w *apptest.World, s *apptest.Service, link string) sandbox.Session{
@@ -88,7 +89,7 @@ func TestPaymentIsOneNote(t *testing.T) {
 		},
 		"the success page alone": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
 			session := w.Pay(link, sandbox.PayOptions{NoWebhook: true})
-			w.Until("the success page leads on", func() bool { // it loads itself again until then
+			w.Until("the success page leads on", func() bool { // the page reloads itself until then
 				status, _, _ := s.Get("/payment/success?session_id=" + session.ID)
 				return status == http.StatusSeeOther
 			})
@@ -117,7 +118,7 @@ func TestPaymentIsOneNote(t *testing.T) {
 			w.Sent(fixture.Washer, 1)
 			s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
 			w.Until("Stripe is answered", w.Stripe.Settled)
-			// Once more all of it, when everything is over: nothing may follow.
+			// All events are repeated once more, and nothing may follow.
 			for _, e := range w.Stripe.Events() {
 				if status, err := w.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
 					t.Errorf("a late repeat of %s is answered %d (%v); want 200", e.Type, status, err)
@@ -152,7 +153,7 @@ func TestRepeatedEventsAreRecordedAsIgnored(t *testing.T) {
 	}
 }
 
-// AT-08, AT-09, AT-10: whatever Notehub does, the note arrives, and under one credit id.
+// AT-08, AT-09, AT-10: the note arrives with one credit id, whatever Notehub does.
 func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 	t.Parallel()
 	ten := func(o sandbox.Outcome, n int) (list []sandbox.Outcome) {
@@ -165,8 +166,11 @@ func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 		outcomes []sandbox.Outcome
 		notes    int // at Notehub in the end
 	}{
-		"down for two calls":               {ten(sandbox.Outcome{Status: 503}, 2), 1},
-		"overloaded, with a time to retry": {ten(sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}}, 2), 1},
+		"down for two calls": {ten(sandbox.Outcome{Status: 503}, 2), 1},
+		"overloaded, with a time to retry": {ten(sandbox.Outcome{
+			Status: 429,
+			Header: http.Header{"Retry-After": {"1"}},
+		}, 2), 1},
 		"overloaded, says nothing":         {ten(sandbox.Outcome{Status: 429}, 1), 1},
 		"the token died":                   {ten(sandbox.Outcome{Status: 401}, 1), 1},
 		"the account is suspended a while": {ten(fixture.Saying(403, "this billing account is suspended"), 2), 1},
@@ -239,7 +243,7 @@ func TestRefusedDeviceFailsAndIsReported(t *testing.T) {
 	}
 }
 
-// A dead device takes one call's place, not everybody's.
+// A dead device occupies one slot for calls, and not all of them.
 func TestDeadDevicesDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
@@ -264,7 +268,7 @@ func TestDeadDevicesDelayNoOthers(t *testing.T) {
 	began := time.Now()
 	w.Pay(healthy, sandbox.PayOptions{})
 	w.Sent(fixture.Washer, 1)
-	if took := time.Since(began); took >= payment.CallTimeout { // which is how long a call to a dead one takes
+	if took := time.Since(began); took >= payment.CallTimeout { // how long a call to a dead device takes
 		t.Errorf("the healthy machine waited %v for the dead ones", took)
 	}
 }
@@ -280,8 +284,8 @@ func TestSessionsOfOthers(t *testing.T) {
 		reason   string
 	}{
 		"without a device": {map[string]string{"order": "7"}, sandbox.PayOptions{}, "not_ours", "", ""},
-		"of another project": {map[string]string{"device_uid": fixture.Washer, "project": "app:other"}, sandbox.PayOptions{},
-			"not_ours", "", ""},
+		"of another project": {map[string]string{"device_uid": fixture.Washer, "project": "app:other"},
+			sandbox.PayOptions{}, "not_ours", "", ""},
 		"triggered by hand": {map[string]string{"device_uid": fixture.Washer}, sandbox.PayOptions{},
 			"payment_recorded", "sent", ""},
 		"without a link": {ours, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
@@ -306,7 +310,7 @@ func TestSessionsOfOthers(t *testing.T) {
 				}
 				return
 			}
-			if c.reason == "unknown_device" { // the next listing began after the payment
+			if c.reason == "unknown_device" { // once a listing has begun after the payment
 				s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234")
 			}
 			text := s.Payment(session.ID, c.machine, apptest.Has(`"machine":"`+c.machine+`"`))
@@ -354,7 +358,7 @@ func TestRestartSellsAtOnceAndCreatesNoLinks(t *testing.T) {
 	first := w.Start()
 	link := first.Selling(fixture.Washer)
 	w.Stopped(first)
-	// The vendors do not answer at all: what is sold is remembered.
+	// The vendors are down, so the service sells from its ledger.
 	w.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
 	w.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
 	second := w.Start()
@@ -387,8 +391,8 @@ func TestLostDatabaseCreatesNoLinksAndSendsNoSecondCredit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the
-	// new ledger was born.
+	// Stripe's times have a resolution of a second, so the test waits for the next one before the
+	// new ledger begins.
 	time.Sleep(time.Until(session.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
 	second := w.Start()
 	if got := second.Selling(fixture.Washer); got != link {
@@ -438,14 +442,14 @@ func TestDevicesComeAndGo(t *testing.T) {
 		t.Errorf("a removed device answers %d; want 404", status)
 	}
 	w.ActiveLinks(map[string]string{"dev:dryer1": fixture.Warm})
-	// A page that fails removes nobody.
+	// A failed page of the list removes no device.
 	w.Notehub.Next("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 500})
 	status, _, _ := s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer "+apptest.OperatorToken)
 	if status != http.StatusBadGateway {
 		t.Errorf("a failed refresh answers %d; want 502", status)
 	}
 	s.Selling("dev:dryer1")
-	// It comes back: its old link is made active again, no second one is made.
+	// The device returns. Its old link is activated again, and no second link is created.
 	w.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
 	if got, want := refresh(), `{"devices":2,"added":1,"removed":0,"links_created":0}`; got != want {
 		t.Errorf("refresh: %s; want %s", got, want)
@@ -471,7 +475,7 @@ func TestChangedPriceReplacesTheLinkAndTheOldOneIsHonored(t *testing.T) {
 	)
 	first := w.Start()
 	first.Selling(fixture.Washer)
-	open, err := w.Stripe.Open(w.Stripe.Links()[0].ID) // somebody has Stripe's page open while the price changes
+	open, err := w.Stripe.Open(w.Stripe.Links()[0].ID) // a customer has Stripe's page open while the price changes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -568,7 +572,7 @@ func TestLinkWhoseReplyWasLostIsNotCreatedTwice(t *testing.T) {
 	}
 }
 
-// Work that arrives while the devices are still being listed waits and is not judged.
+// A payment that arrives during the first listing of devices waits.
 func TestPaymentWaitsWhileTheFleetIsLoading(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)

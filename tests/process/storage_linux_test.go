@@ -15,7 +15,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// limitFileSize sets how large a file another process may make, in bytes.
+// limitFileSize limits the size of files that another process may write, in bytes.
 func limitFileSize(t *testing.T, pid int, size uint64) {
 	t.Helper()
 	limit := syscall.Rlimit{Cur: size, Max: math.MaxUint64}
@@ -73,8 +73,8 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 	link := s.Selling(fixture.Washer)
 
 	filler := filepath.Join(disk, "filler")
-	// filled fills the disk until sales stop: the service makes room by moving its log, which may
-	// be enough to sell on.
+	// filled fills the disk until sales stop. Moving its log frees space for the service, which may
+	// be enough to continue.
 	filled := func(what string, leave uint64) (report string) {
 		t.Helper()
 		w.Until(what, func() bool {
@@ -87,7 +87,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			if free := fs.Bavail * uint64(fs.Frsize); free > leave {
-				_, _ = file.Write(make([]byte, free-leave)) // the service may take room between the look and the write
+				_, _ = file.Write(make([]byte, free-leave)) // the service may use some of the space before this write
 			}
 			if err := file.Close(); err != nil {
 				t.Fatal(err)
@@ -109,7 +109,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 	}
 	s.Selling(fixture.Washer)
 	filled("sales stop on a full disk", 0)
-	const customers = 40 // who were on Stripe's page
+	const customers = 40 // with Stripe's page open
 	var sessions []string
 	for range customers {
 		sessions = append(sessions, w.Pay(link, sandbox.PayOptions{}).ID)

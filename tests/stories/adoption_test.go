@@ -19,13 +19,13 @@ import (
 
 var isAdopted = apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted)
 
-// What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
-// whether its machine confirms or not.
+// A plain copy of the ledger does not refund a payment whose webhook Stripe lists as accepted. It
+// makes no difference whether the machine confirms.
 func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
-		away    time.Duration // between the last payment and the copy's start
+		away    time.Duration // between the last payment and the start on the copy
 	}{
 		"expired, without confirmations": {without, threeKeys, 10 * time.Minute},
 		"expired, with confirmations":    {confirming, confirms, 10 * time.Minute},
@@ -50,7 +50,7 @@ func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 					f.Pass(10 * time.Second)
 				}
 				f.Started(m, 3)
-				f.Stop() // nothing is read while the ledger is away
+				f.Stop() // the copy has read nothing since
 				f.Pass(c.away)
 				restore()
 				f.Pass(20 * time.Minute)
@@ -68,12 +68,12 @@ func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	}
 }
 
-// off runs without webhooks.
+// off returns settings without webhooks.
 func off(change func(*config.Settings)) func(*config.Settings) {
 	return func(s *config.Settings) { change(s); s.StripeWebhookSecret, s.PublicURL = config.WebhooksOff, "" }
 }
 
-// A payment whose webhook was lost while the service was away is delivered or refunded as ever.
+// A payment whose webhook was lost during a stop is delivered or refunded as usual.
 func TestMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*config.Settings)
@@ -115,8 +115,8 @@ func TestMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	}
 }
 
-// The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older
-// nothing tells any more.
+// The older a copy is, the more it would refund. Stripe lists events of 30 days only, so nothing
+// shows what became of older payments.
 func TestPlainCopyThatIsOldRefundsNothing(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]time.Duration{
@@ -149,8 +149,8 @@ func threeKeysAt(device string) sandbox.MachineConfig {
 	return sandbox.MachineConfig{Device: device, Original: true}
 }
 
-// Another endpoint of the account accepts all events. That says nothing of a payment that was made
-// while this service ran.
+// Another endpoint of the account accepts all events. That proves nothing about a payment that was
+// made while this service ran.
 func TestForeignEndpointProvesNothingWhileTheServiceRuns(t *testing.T) {
 	story(
 		t,
@@ -166,7 +166,7 @@ func TestForeignEndpointProvesNothingWhileTheServiceRuns(t *testing.T) {
 			f.HandlerOfOthers()
 			f.Run()
 			f.Pass(time.Minute)
-			sold := f.Buy(sandbox.PayOptions{}) // our own endpoint is not there yet
+			sold := f.Buy(sandbox.PayOptions{}) // before our endpoint exists
 			if e := f.Stripe.Events()[0]; !e.Acked {
 				f.Errorf("%+v; want it accepted by the others", e)
 			}
@@ -179,8 +179,8 @@ func TestForeignEndpointProvesNothingWhileTheServiceRuns(t *testing.T) {
 	)
 }
 
-// What was made while it was away, and others accepted, may have been handled before the ledger
-// came back: a person decides.
+// A payment during a stop whose event another endpoint accepted may have been handled by a later
+// ledger. The operator decides.
 func TestForeignEndpointMakesMissedPaymentsUnclear(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
@@ -199,7 +199,7 @@ func TestForeignEndpointMakesMissedPaymentsUnclear(t *testing.T) {
 	})
 }
 
-// A note that still waits at Notehub was sent by an earlier state of the ledger.
+// A pending note at Notehub shows that an earlier state of the ledger sent it.
 func TestPendingCreditIsNotSentAgain(t *testing.T) {
 	story(t, off(without), threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Stripe.SetEndpoint("", "")
@@ -221,8 +221,8 @@ func TestPendingCreditIsNotSentAgain(t *testing.T) {
 	})
 }
 
-// Our answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its note
-// still waits at Notehub.
+// The reply to the webhook was lost with the later ledger, so Stripe delivers it again. Its note is
+// still pending at Notehub.
 func TestWebhookDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		m.SetOnline(false)
@@ -238,8 +238,8 @@ func TestWebhookDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 	})
 }
 
-// Stripe delivers a webhook once more that the later ledger has accepted, and the machine has
-// started. After the restored ledger accepts it, too, nothing tells that from a first delivery.
+// Stripe repeats a webhook that the later ledger accepted, and the machine has started. After the
+// restored ledger has accepted it too, it looks like a first delivery.
 func TestWebhookRepeatedSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		sold := f.Buy(sandbox.PayOptions{})
@@ -249,8 +249,8 @@ func TestWebhookRepeatedSendsNoSecondCredit(t *testing.T) {
 	})
 }
 
-// again has Stripe deliver the webhook of a payment to a plain copy of the ledger, before Stripe's
-// list is read and after.
+// again delivers the webhook of a payment to a plain copy of the ledger, before and after notepay
+// reads Stripe's list.
 func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Session) {
 	t.Helper()
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -290,7 +290,7 @@ func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Sess
 	})
 }
 
-// What waited in the copy was sent by the ledger that went on, as the machine says.
+// The original ledger sent the credits that are queued in the copy, as the machine confirms.
 func TestPlainCopyDoesNotRefundItsQueuedCredits(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
@@ -299,7 +299,7 @@ func TestPlainCopyDoesNotRefundItsQueuedCredits(t *testing.T) {
 		sold := f.Buy(sandbox.PayOptions{})
 		f.Stop()
 		f.CloseLedger()
-		f.Open() // what a copy of this moment holds: never posted, and not under way
+		f.Open() // the copy holds a credit that was never posted and is not in flight
 		restore := f.Copied()
 		f.Notehub.Clear(fixture.PostNote)
 		f.Run()
@@ -315,8 +315,8 @@ func TestPlainCopyDoesNotRefundItsQueuedCredits(t *testing.T) {
 	})
 }
 
-// Another endpoint of the account fails for ever. What ours has accepted is pending there all the
-// same.
+// Another endpoint of the account always fails. Events that our endpoint accepted stay pending
+// there.
 func TestForeignEndpointThatFailsHidesNoDelivery(t *testing.T) {
 	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -362,7 +362,7 @@ func TestForeignEndpointThatFailsHidesNoDelivery(t *testing.T) {
 	}
 }
 
-// The copy was made while Stripe's list was known and the payment was still to be looked up.
+// The copy was made after reading Stripe's list and before the look-up of the payment.
 func TestPlainCopyDoesNotRefundItsLookups(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
@@ -385,7 +385,7 @@ func TestPlainCopyDoesNotRefundItsLookups(t *testing.T) {
 		}
 		restore := f.Copied()
 		f.Notehub.Clear(everyNote)
-		for _, e := range f.Stripe.Events() { // Stripe tries again
+		for _, e := range f.Stripe.Events() { // Stripe retries
 			if status, err := f.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
 				f.Errorf("%d, %v; want 200", status, err)
 			}

@@ -23,8 +23,8 @@ import (
 
 const day = 24 * time.Hour
 
-// onHost runs a test in front of a service with a new ledger, on a host whose clock is ahead.
-// Nothing works until run.
+// onHost runs a test against a service with a new ledger, on a host whose clock is ahead. The
+// service is idle until Run.
 func onHost(t *testing.T, ahead time.Duration, change func(*config.Settings), test func(*apptest.Front)) {
 	t.Helper()
 	apptest.InFront(t, change, func(f *apptest.Front) {
@@ -143,8 +143,8 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 	}
 }
 
-// A host that slept finds Stripe's time later than it carried on, and one whose monotonic clock ran
-// away finds it earlier.
+// After a sleep of the host, Stripe's time is later than the time that notepay carried on. If the
+// monotonic clock ran too fast, Stripe's time is earlier.
 func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 	t.Parallel()
 	steps := []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour}
@@ -246,8 +246,8 @@ func TestRestartWithoutStripe(t *testing.T) {
 	})
 	t.Run("no deadline is acted on, and webhooks are postponed that do not agree with it", func(t *testing.T) {
 		t.Parallel()
-		// Notehub tells the time as well, so it has to be silent for anybody to believe the host's
-		// clock.
+		// Notehub's replies show the time too. notepay uses the host's clock only while both
+		// vendors are silent.
 		onHost(
 			t,
 			0,
@@ -305,7 +305,7 @@ func TestLostLedgerOnAHostWhoseClockIsWeeksBehind(t *testing.T) {
 		f.Host.Set(-30 * day)
 		f.Open()
 		f.Run()
-		for _, e := range f.Stripe.Events() { // Stripe may send what was never acknowledged
+		for _, e := range f.Stripe.Events() { // Stripe may send events that were never acknowledged
 			if _, err := f.Stripe.Send(e.ID); err != nil {
 				f.Error(err)
 			}
@@ -417,7 +417,7 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 	})
 }
 
-// What is heard of a machine after a pause counts, whatever a clock that was ahead has stored.
+// A confirmation after a pause counts, whatever time a clock that was ahead has stored.
 func TestPauseStoredByAClockThatWasAhead(t *testing.T) {
 	t.Parallel()
 	onHost(t, 0, nil, func(f *apptest.Front) {
@@ -467,8 +467,8 @@ func TestServiceOnAHostWhoseClockIsAhead(t *testing.T) {
 	w.Stopped(s)
 }
 
-// The age of a signature is judged by Stripe's time: a fresh one counts on any host, and a replayed
-// one on none.
+// notepay checks the age of a signature by Stripe's time. A fresh signature is valid on any host,
+// and a replayed one on none.
 func TestSignatureAge(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-30 * day, -20 * time.Minute, 0, 20 * time.Minute, 30 * day} {
@@ -501,7 +501,7 @@ func TestSignatureAge(t *testing.T) {
 				if err := verify(known, age); !errors.Is(err, want) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}
-				byHost := age + ahead // as old as it seems while nobody knows better
+				byHost := age + ahead // the age by the host's clock, until Stripe's time is known
 				if err := verify(unknown, age); errors.Is(
 					err,
 					stripeapi.ErrTimeUnknown,
@@ -522,8 +522,7 @@ func TestSignatureAge(t *testing.T) {
 	}
 }
 
-// Stripe takes sessions that end in half an hour at the earliest. Ours end in a minute more, by
-// Stripe's time.
+// Stripe requires sessions to last at least half an hour. notepay adds a minute, by Stripe's time.
 func TestSessionsOnAHostWhoseClockIsNotQuiteRight(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-119 * time.Second, 119 * time.Second} {

@@ -106,7 +106,7 @@ func TestFetchedCreditWithoutAnswerIsRefundedAndReported(t *testing.T) {
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(time.Minute + 28*time.Second)
-		f.Money(session.ID, 350, 0, 0) // the machine may tell late what it began in time
+		f.Money(session.ID, 350, 0, 0) // the machine may confirm late a start in time
 		f.Pass(10 * time.Second)
 		f.Stands(
 			session.ID,
@@ -235,7 +235,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	})
 }
 
-// AT-08, AT-53: what Notehub does is not waited for.
+// AT-08, AT-53: a webhook does not wait for Notehub.
 func TestWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()

@@ -52,7 +52,7 @@ func TestInquiry(t *testing.T) {
 			f.Stands(session.ID, apptest.Ends(payment.Disputed, payment.Fetched, "", payment.ReasonDisputed))
 		})
 	})
-	// The charge says disputed: true of an inquiry, too.
+	// The charge has disputed: true for an inquiry too.
 	t.Run("the charge that is read while no event told of it", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
@@ -91,7 +91,7 @@ func TestDisputesTwoOfOnePayment(t *testing.T) {
 		f.Pass(10 * time.Second)
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Fetched, "", ""))
 
-		events := f.Stripe.Events() // again, the last first
+		events := f.Stripe.Events() // the events are repeated in reverse order
 		for n := range events {
 			if status, err := f.Stripe.Send(events[len(events)-1-n].ID); err != nil || status != http.StatusOK {
 				f.Errorf("%s: %d, %v; want 200", events[len(events)-1-n].Type, status, err)
@@ -113,7 +113,7 @@ func TestDisputeThatWasPrevented(t *testing.T) {
 				m.SetOnline(false)
 				session := f.Buy(sandbox.PayOptions{})
 				f.Pass(5 * time.Second)
-				f.Stripe.SetDelivery(sandbox.Delivery{Lost: refunded}) // the dispute alone has the charge be read
+				f.Stripe.SetDelivery(sandbox.Delivery{Lost: refunded}) // only the dispute's event arrives
 				if refunded {
 					f.Stripe.Refund(session.ID, 0)
 				}

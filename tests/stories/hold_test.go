@@ -11,8 +11,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md,
-// Q8).
+// unknowns returns what Stripe may do under manual capture, because it is undocumented
+// (docs/vendors.md, Q8).
 const (
 	captureIntent = "POST /v1/payment_intents/{id}/capture"
 	cancelIntent  = "POST /v1/payment_intents/{id}/cancel"
@@ -27,14 +27,14 @@ func unknowns() map[string]sandbox.StripeUnknown {
 	}
 }
 
-// AT-12, AT-14, AT-16, AT-17: money is held before the start, and every ending takes it or lets it
-// go.
+// AT-12, AT-14, AT-16, AT-17: each way that a payment ends captures its authorization or cancels
+// it.
 func TestAuthorizationEndings(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		before func(*apptest.Front, *sandbox.Machine)
 		after  func(*apptest.Front, *sandbox.Machine, string) // the payment
-		once   bool                                           // it takes an hour: with what is assumed of Stripe alone
+		once   bool                                           // slow, so it runs only with the assumed Stripe
 		want   apptest.Ending
 		taken  int64
 		starts int
@@ -61,7 +61,8 @@ func TestAuthorizationEndings(t *testing.T) {
 		"it tells of its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{AnswerLate: 2 * time.Minute})
 		},
-			want:   apptest.Ends(payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter),
+			want: apptest.Ends(payment.Canceled, payment.Started,
+				payment.ReasonStartedAfter, payment.ReasonStartedAfter),
 			starts: 1},
 		"the operator lets it go": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
@@ -151,8 +152,8 @@ func TestAuthorizationCapturedInTheDashboardIsRefunded(t *testing.T) {
 	})
 }
 
-// Whatever was opened before the setting changed is honoured as it was sold, and what is opened
-// afterwards is sold as it is now.
+// A session that was opened before the setting changed keeps its capture method. A later session
+// uses the new one.
 func TestCaptureSettingReplacesTheLinks(t *testing.T) {
 	t.Parallel()
 	for assumed, unknown := range unknowns() {

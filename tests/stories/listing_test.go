@@ -10,7 +10,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Notehub may list a note as pending some seconds after it took it.
+// Notehub may list a note as pending some seconds after it accepted the note.
 func TestNoteListedLate(t *testing.T) {
 	const late = 8 * time.Second
 	t.Run("an early look for an open page settles nothing", func(t *testing.T) {

@@ -126,7 +126,7 @@ func TestRefundWithoutBalanceIsReportedAndRetriedADayLater(t *testing.T) {
 			apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewBalance),
 		)
 		f.Stripe.SetRefunds(sandbox.RefundsSucceed)
-		f.Pass(10 * time.Minute) // the next try is a day later
+		f.Pass(10 * time.Minute) // the next attempt is a day later
 		if n := f.Stripe.Count("POST /v1/refunds"); n != 1 {
 			f.Errorf("%d tries; want the one", n)
 		}
@@ -177,7 +177,7 @@ func TestRefundWhoseReplyIsLostIsMadeOnce(t *testing.T) {
 				f.Stripe.Next("POST /v1/refunds", o)
 				session := f.Buy(sandbox.PayOptions{NoWebhook: true})
 				f.Get("/payment/success?session_id=" + session.ID)
-				f.Stripe.SetDelivery(sandbox.Delivery{Lost: true}) // nobody tells but the call itself
+				f.Stripe.SetDelivery(sandbox.Delivery{Lost: true}) // no event arrives, so only the call itself reports
 				f.Pass(4 * time.Minute)
 				f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecalled, ""))
 				f.Money(session.ID, 350, 0, 350)
@@ -269,7 +269,8 @@ func TestWithoutWebhooks(t *testing.T) {
 		f.Answers("back from Stripe", f.Get("/payment/success?session_id="+delivered.ID), http.StatusSeeOther, "")
 		f.Pass(10 * time.Second)
 		f.Stands(delivered.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
-		closed := f.Buy(sandbox.PayOptions{}) // the browser was closed: it is seen late, and its time was over
+		// The customer has closed the browser, so the payment is found after its credit expired.
+		closed := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Minute)
 		f.Stands(closed.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonExpired, ""))
 		f.Money(closed.ID, 350, 0, 350)
@@ -282,7 +283,7 @@ func TestWithoutWebhooks(t *testing.T) {
 	})
 }
 
-// AT-04, AT-31: whatever comes late changes nothing any more.
+// AT-04, AT-31: late events change nothing.
 func TestEventsAnHourLateAndInAnyOrder(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()

@@ -12,15 +12,15 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Confirmations as routes and firmware write them: they start the machine's session, or somebody is
-// told why not.
+// Confirmations as routes and firmware write them start the machine's session, or the problem is
+// reported.
 func TestConfirmationsThroughARoute(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		change    func(event, body map[string]any)
 		started   bool
 		attention string
-		counted   string // the outcome that is counted
+		counted   string // the outcome in the metrics
 	}{
 		{"as Notehub sends it", func(event, body map[string]any) {}, true, "", "taken"},
 		{"with the project instead of app", func(event, _ map[string]any) {
@@ -63,7 +63,7 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for range 2 { // a repeat of Notehub's
+				for range 2 { // Notehub repeats it
 					f.Answers(
 						"the route",
 						f.Do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+apptest.RouteToken),
@@ -86,7 +86,7 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 					!strings.Contains(metrics, counter) {
 					f.Errorf("the metrics do not hold %s", counter)
 				}
-				if row.attention != "" { // the machine says it again in a way that is understood
+				if row.attention != "" { // the machine repeats it in a valid form
 					f.Answers(
 						"the route",
 						f.Do(

@@ -15,7 +15,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whatever stands between us and Notehub for a while: the machine gets its credit from the real
+// A proxy answers in place of Notehub for a while. The machine gets its credit from the real
 // Notehub afterwards.
 func TestCaptivePortalDeliversNoCredit(t *testing.T) {
 	bodies := map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"}
@@ -42,7 +42,7 @@ func TestReplyWithoutAListProvesNoFetch(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `{"notes":null}`, `[]`} {
 		t.Run(body, func(t *testing.T) {
 			t.Parallel()
-			apptest.InFront(t, without, func(f *apptest.Front) { // the machine is off and fetches nothing
+			apptest.InFront(t, without, func(f *apptest.Front) { // the machine is off, so it fetches nothing
 				f.Run()
 				session := f.Buy(sandbox.PayOptions{})
 				f.Notehub.Always(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: body})
@@ -78,7 +78,7 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, record string
-		named        string // in the problem and in the log; "": nothing is odd
+		named        string // in the problem and in the log, "" for none
 		devices      int    // known afterwards
 		unsold       int
 	}{
@@ -138,8 +138,8 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 	}
 }
 
-// A device that is sold on keeps its last state while its record cannot be read: it is neither
-// removed nor sold on a guess.
+// A known device keeps its last state while its record is unreadable. It is neither removed nor
+// sold on a guess.
 func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.RefreshInterval = time.Minute }, func(f *apptest.Front) {
@@ -161,8 +161,8 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	})
 }
 
-// Pages of confirmations that lead in a circle end in an error: silence does not count, and nobody
-// reads for ever.
+// Pages of confirmations that repeat end in an error. The silence does not count, and the reading
+// stops.
 func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, confirming, func(f *apptest.Front) {

@@ -14,11 +14,12 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// paidFields are the fields of a paid session for the washer.
+// paidFields holds the fields of a paid session for the washer.
 const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur",` +
 	`"payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
 
-// What is not ours is taken, and nothing follows from it, whether it is sent or listed.
+// notepay accepts events of other accounts and modes without any effect, whether they are sent or
+// listed.
 func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	t.Parallel()
 	paid := fixture.SessionEvent("checkout.session.completed", paidFields)
@@ -60,8 +61,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	}
 }
 
-// A record that cannot be read is named once and hides no other, and the operator sees it as long
-// as Stripe lists it.
+// An unreadable event is logged once and hides no other event. The operator sees it as long as
+// Stripe lists it.
 func TestOddEventHidesNoOther(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
@@ -99,7 +100,7 @@ func TestOddEventHidesNoOther(t *testing.T) {
 	})
 }
 
-// A payment's event that cannot be read does not lose the payment: Stripe is asked for it.
+// A payment with an unreadable event is not lost, because notepay reads its session from Stripe.
 func TestOddPaymentEventIsLookedUp(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(string) string{
@@ -137,8 +138,8 @@ func TestOddPaymentEventIsLookedUp(t *testing.T) {
 	}
 }
 
-// Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and
-// the log says it once.
+// Stripe repeats rejected events for days. notepay therefore accepts events that it does not
+// handle, and logs each once.
 func TestUnhandledEventsAreAccepted(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -170,7 +171,7 @@ func TestUnhandledEventsAreAccepted(t *testing.T) {
 	})
 }
 
-// Prices in the customer's currency are what was sold.
+// A payment in the customer's currency matches the price that was sold.
 func TestPresentmentCurrencyRaisesNoAlarm(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -201,8 +202,7 @@ func TestPresentmentCurrencyRaisesNoAlarm(t *testing.T) {
 	}
 }
 
-// The account is a platform: Stripe sends what happens in the accounts that are connected to it,
-// and thin events.
+// The account is a platform, so Stripe also sends events of connected accounts, and thin events.
 func TestPlatformEventsAreAcceptedAndIgnored(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {

@@ -12,7 +12,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// AT-20, AT-62: what only the operator may do.
+// AT-20, AT-62.
 func TestOperatorActionsRequireTheToken(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
@@ -97,7 +97,7 @@ func TestOperatorActionsAreAudited(t *testing.T) {
 		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"machine":"queued"`)
 		f.Pass(10 * time.Second)
 		f.Started(m, 2)
-		// a person's pause ends by a person
+		// only the operator ends an operator's pause
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now")
 		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"mended"}`, 200, `"paused":null`)
 		f.Pass(10 * time.Second)
@@ -115,7 +115,7 @@ func TestResendWaitsUntilTheOldNoteIsGone(t *testing.T) {
 			session := f.Buy(sandbox.PayOptions{})
 			f.Pass(30 * time.Second)
 			f.Asks("retry", "/api/payments/"+session.ID+"/retry", `{"reason":"the customer waits"}`, 200, "")
-			f.Pass(50 * time.Second) // longer than the first would have lived
+			f.Pass(50 * time.Second) // longer than the first credit's lifetime
 			if n := len(f.Notehub.Pending(fixture.Washer, "payment.qi")); n != 1 {
 				f.Errorf("%d notes wait; want the new one alone", n)
 			}

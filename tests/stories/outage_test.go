@@ -12,8 +12,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A credit that Notehub never took is nowhere said to have reached the machine, and its machine is
-// not blamed.
+// A credit that Notehub never accepted is not reported as delivered, and its machine is not paused.
 func TestCreditThatNotehubNeverAccepted(t *testing.T) {
 	for name, o := range map[string]sandbox.Outcome{
 		"a gateway's 502": {Status: 502},

@@ -18,7 +18,7 @@ func TestProblemsAreReportedWhileSalesAreStopped(t *testing.T) {
 	for name, c := range map[string]struct {
 		code, says string
 		begin, end func(f *apptest.Front)
-		before     func(f *apptest.Front) // the service runs; nil: nothing
+		before     func(f *apptest.Front) // called while the service runs, if not nil
 		within     time.Duration
 	}{
 		"the devices were never listed": {problem.NotListed, "never read the complete list",

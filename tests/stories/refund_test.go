@@ -11,7 +11,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// What the operator gives back does not wait for a machine that is off, nor for a Notehub that is.
+// A refund by the operator does not wait for a machine that is off, nor for Notehub while it is
+// down.
 func TestOperatorRefundDoesNotWaitForTheMachine(t *testing.T) {
 	forEver := func(s *config.Settings) { s.CreditLifetime = 0 }
 	for name, row := range map[string]struct {
@@ -52,8 +53,7 @@ func TestOperatorRefundDoesNotWaitForTheMachine(t *testing.T) {
 	}
 }
 
-// The operator has given a part back in the Dashboard, of which we have not heard when ours is
-// made.
+// The operator has refunded a part in the Dashboard, and notepay orders its refund before it knows.
 func TestRefundOrderedBeforeADashboardRefundIsKnown(t *testing.T) {
 	t.Run("it is asked at once what is left", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {

@@ -24,7 +24,7 @@ func started(id, device, credit string) string {
 	return routedEvent(id, fixture.Project, device, credit, "started")
 }
 
-// AT-21: only Notehub's route is believed, and only a machine about its own credit.
+// AT-21: notepay believes only Notehub's route, and a machine only about its own credit.
 func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		const path = "/webhook/notehub"
@@ -34,15 +34,16 @@ func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		credit := payment.CreditID(session.ID)
 		token := "Bearer " + apptest.RouteToken
+		valid := started("e1", fixture.Washer, credit)
 		for name, row := range map[string]struct {
 			header, body string
 			status       int
 			text         string
 		}{
-			"no token":       {"", started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
-			"another token":  {"Bearer another-token-12345", started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
-			"the operator's": {"Bearer " + apptest.OperatorToken, started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
-			"no bearer":      {apptest.RouteToken, started("e1", fixture.Washer, credit), 401, `"code":"unauthorized"`},
+			"no token":       {"", valid, 401, `"code":"unauthorized"`},
+			"another token":  {"Bearer another-token-12345", valid, 401, `"code":"unauthorized"`},
+			"the operator's": {"Bearer " + apptest.OperatorToken, valid, 401, `"code":"unauthorized"`},
+			"no bearer":      {apptest.RouteToken, valid, 401, `"code":"unauthorized"`},
 			"no event":       {token, "hello", 400, `"code":"malformed"`},
 			"of another project": {
 				token, routedEvent("e2", "app:other", fixture.Washer, credit, "started"), 200, `"received":true`,
@@ -58,16 +59,16 @@ func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 			f.Answers(name, f.Do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
 		f.Pass(5 * time.Second)
-		// what it said is of no use
+		// the credit is unknown or the state is
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", payment.ReviewConfirmation))
 
 		yes := routedEvent("e7", fixture.Project, fixture.Washer, credit, "started")
-		for range 3 { // it is repeated
+		for range 3 { // the route repeats it
 			f.Answers("the machine itself", f.Do("POST", path, yes, "Authorization", token), 200, `"received":true`)
 		}
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
 		heard, err := f.Ledger.Confirmations(f.Context(), credit)
-		if err != nil || len(heard) != 3 { // the foreign one, the one of no use, and the true one
+		if err != nil || len(heard) != 3 { // one of another device, one with an unknown state, and the valid one
 			f.Errorf("%+v, %v; want the answer once, and what was not believed", heard, err)
 		}
 		m.SetOnline(true)
@@ -126,8 +127,8 @@ func TestRouteThatLosesConfirmationsIsMadeUpForInTime(t *testing.T) {
 	}
 }
 
-// AT-11, AT-24, AT-29: a machine that is not sold on says so, and who pays all the same, on a page
-// that was open, gets the money back.
+// AT-11, AT-24, AT-29: the page of an unavailable machine says why. A customer who pays on a page
+// that was open already gets a refund.
 func TestPaymentForAnUnavailableMachineIsRefunded(t *testing.T) {
 	for state, row := range map[string]struct {
 		close  func(*apptest.Front)

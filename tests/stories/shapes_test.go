@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A note that waits and cannot be read may be the credit's: nothing is decided until Notehub says
-// more.
+// An unreadable pending note may be the credit's. notepay decides nothing until Notehub's list is
+// clear.
 func TestOddPendingNoteDecidesNothing(t *testing.T) {
 	for name, note := range map[string]string{
 		"null":           `null`,
@@ -33,7 +33,7 @@ func TestOddPendingNoteDecidesNothing(t *testing.T) {
 					fixture.HubNotes,
 					sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"1:1":` + note + `}}`},
 				)
-				f.Get(f.LivePage(session)) // which has it looked for early
+				f.Get(f.LivePage(session)) // the open page triggers an early check
 				f.Pass(4 * time.Minute)
 				f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
 				f.Pass(20 * time.Minute)
@@ -70,7 +70,7 @@ func TestOddPendingNoteDecidesNothing(t *testing.T) {
 	})
 }
 
-// A list beside an error is no list.
+// A reply with an error and a list counts as an error.
 func TestListBesideAnErrorDecidesNothing(t *testing.T) {
 	t.Run("of notes", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {

@@ -83,7 +83,7 @@ func TestTwinSignaturesAreReported(t *testing.T) {
 	}
 }
 
-// Nothing that a single installation or its operator does looks like another installation.
+// No action of a single installation or its operator looks like another installation.
 func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 	t.Parallel()
 	seen := sandbox.Outcome{Applied: true, Status: http.StatusOK}
@@ -187,7 +187,7 @@ func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 	}
 }
 
-// What the other installation deactivates was not deactivated in the Dashboard.
+// A link that the other installation deactivates does not count as deactivated in the Dashboard.
 func TestTwinDeactivatesALink(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
