@@ -88,7 +88,7 @@ func benchLive(t *testing.T, r *report) {
 	}
 	readAll(t, pages, "<h1>Payment received</h1>")
 
-	var told, bare []time.Duration
+	var updated, bare []time.Duration
 	var ratios []float64
 	var memory int64
 	for n := range rounds {
@@ -112,9 +112,9 @@ func benchLive(t *testing.T, r *report) {
 		}()
 		readAll(t, pages, name)
 		base := time.Since(began)
-		told, bare, ratios = append(told, took), append(bare, base), append(ratios, float64(took)/float64(base))
+		updated, bare, ratios = append(updated, took), append(bare, base), append(ratios, float64(took)/float64(base))
 	}
-	took := median(told)
+	took := median(updated)
 	r.add(
 		t,
 		figure{

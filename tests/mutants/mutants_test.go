@@ -93,7 +93,7 @@ func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 		}
 		before, after := sides(hunk)
 		if n := strings.Count(text, before); n != 1 {
-			t.Fatalf("%s no longer applies: its text stands %d times in %s:\n%s", patch, n, file, before)
+			t.Fatalf("%s no longer applies: its text occurs %d times in %s:\n%s", patch, n, file, before)
 		}
 		text = strings.Replace(text, before, after, 1)
 	}

@@ -96,8 +96,8 @@ func (d *dice) under(n int) int {
 	return d.r.IntN(n)
 }
 
-func (d *dice) between(least, most time.Duration) time.Duration {
-	return least + time.Duration(d.under(int(most-least)))
+func (d *dice) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(d.under(int(high-low)))
 }
 
 func (c *chaos) run(t *testing.T, length time.Duration) {
@@ -325,8 +325,8 @@ func (c *chaos) calm() {
 	}
 }
 
-// stands is the state of a payment in the operator's API.
-type stands struct {
+// paymentState is the state of a payment in the operator's API.
+type paymentState struct {
 	SessionID      string `json:"session_id"`
 	Money, Machine string
 	Reason         string
@@ -334,7 +334,7 @@ type stands struct {
 }
 
 // closed reports whether a payment needs no further work.
-func (c *chaos) closed(p stands) bool {
+func (c *chaos) closed(p paymentState) bool {
 	switch {
 	case p.NeedsAttention:
 		return true
@@ -353,7 +353,7 @@ func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 	s := &apptest.Service{W: c.world, Url: p.Url}
 	for deadline := time.Now().Add(apptest.LongestQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
 		open = nil
-		known := map[string]stands{}
+		known := map[string]paymentState{}
 		for cursor := ""; ; {
 			_, _, text := s.Get(
 				"/api/payments?limit=200&cursor="+cursor,
@@ -361,7 +361,7 @@ func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 				"Bearer "+apptest.OperatorToken,
 			)
 			var page struct {
-				Payments []stands
+				Payments []paymentState
 				Next     string `json:"next_cursor"`
 			}
 			if err := json.Unmarshal([]byte(text), &page); err != nil {

@@ -172,7 +172,7 @@ func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 			Header: http.Header{"Retry-After": {"1"}},
 		}, 2), 1},
 		"overloaded, says nothing":         {ten(sandbox.Outcome{Status: 429}, 1), 1},
-		"the token died":                   {ten(sandbox.Outcome{Status: 401}, 1), 1},
+		"the token expired":                {ten(sandbox.Outcome{Status: 401}, 1), 1},
 		"the account is suspended a while": {ten(fixture.Saying(403, "this billing account is suspended"), 2), 1},
 		"a proxy knows no such page":       {ten(sandbox.Outcome{Status: 404, Body: "<html>not found</html>"}, 1), 1},
 		"one hundred notes are pending": {ten(fixture.Saying(400,

@@ -22,14 +22,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// maxMemory returns how much the memory in use grew at most while f ran, in MB. It polls inUse.
+// maxMemory returns the maximum growth of the memory in use while f ran, in MB. It polls inUse.
 func maxMemory(inUse func() int64, f func()) int64 {
-	before, most := inUse(), int64(0)
+	before, grown := inUse(), int64(0)
 	done, measured := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(measured)
 		for {
-			most = max(most, inUse()-before)
+			grown = max(grown, inUse()-before)
 			select {
 			case <-done:
 				return
@@ -40,7 +40,7 @@ func maxMemory(inUse func() int64, f func()) int64 {
 	f()
 	close(done)
 	<-measured
-	return most >> 20
+	return grown >> 20
 }
 
 // The test is not parallel, because the service would read more slowly.

@@ -30,7 +30,7 @@ func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 		"expired, without confirmations": {without, threeKeys, 10 * time.Minute},
 		"expired, with confirmations":    {confirming, confirms, 10 * time.Minute},
 		"fresh, without confirmations":   {without, threeKeys, 20 * time.Second},
-		"money held until the start":     {holding, confirms, 10 * time.Minute},
+		"money captured at the start":    {holding, confirms, 10 * time.Minute},
 		"webhooks off, with answers":     {off(confirming), confirms, 10 * time.Minute},
 		"webhooks off, money held":       {off(holding), confirms, 10 * time.Minute},
 		"answers by the route":           {routed, confirms, 10 * time.Minute},

@@ -59,9 +59,9 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 			onHost(t, ahead, nil, func(f *apptest.Front) {
 				f.Run()
 				f.Sells(ahead.Abs() < vendortime.Tolerance)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				p := f.MachineIs(told, payment.Sent)
+				p := f.MachineIs(known, payment.Sent)
 				if want := f.Stripe.Now().Add(10 * time.Minute); p.ExpiresAt.Sub(want).Abs() > 5*time.Second {
 					f.Errorf("it expires at %v; want %v", p.ExpiresAt, want)
 				}
@@ -70,7 +70,7 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 				f.MachineIs(untold, payment.Sent)
 				f.Notehub.Fetch(fixture.Washer, "payment.qi")
 				f.Pass(6 * time.Minute)
-				f.MachineIs(told, payment.Fetched)
+				f.MachineIs(known, payment.Fetched)
 				f.MachineIs(untold, payment.Fetched)
 				late := f.Buy(sandbox.PayOptions{})
 				f.Pass(11 * time.Minute)
@@ -156,9 +156,9 @@ func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 				f.Pass(time.Minute)
 				f.Stripe.SetClock(step)
 				f.Notehub.SetClock(step)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				f.MachineIs(told, payment.Sent)
+				f.MachineIs(known, payment.Sent)
 				f.Pass(5 * time.Minute)
 				untold := f.Buy(sandbox.PayOptions{NoWebhook: true})
 				f.Pass(6 * time.Minute)
@@ -231,7 +231,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 		f.Pass(time.Minute)
 		return queued
 	}
-	t.Run("credits are sent, and webhooks taken that agree with the host's clock", func(t *testing.T) {
+	t.Run("credits are sent, and webhooks that agree with the host's clock are accepted", func(t *testing.T) {
 		t.Parallel()
 		onHost(t, 0, nil, func(f *apptest.Front) {
 			queued := down(f, 0)
@@ -244,7 +244,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 			f.Stop()
 		})
 	})
-	t.Run("no deadline is acted on, and webhooks are postponed that do not agree with it", func(t *testing.T) {
+	t.Run("no deadline is acted on, and webhooks that do not agree with the clock are postponed", func(t *testing.T) {
 		t.Parallel()
 		// Notehub's replies show the time too. notepay uses the host's clock only while both
 		// vendors are silent.
@@ -345,9 +345,9 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 				)
 				f.Pass(time.Minute)
 				f.MachineIs(meanwhile, payment.Sent)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				f.MachineIs(told, payment.Sent)
+				f.MachineIs(known, payment.Sent)
 				for _, fact := range []string{"born", "events_read", "fleet_loaded"} {
 					if at, err := f.Ledger.Meta(f.Context(), fact); err != nil || at.After(f.Stripe.Now()) {
 						f.Errorf("%s is %v, %v; and it is %v", fact, at, err, f.Stripe.Now())

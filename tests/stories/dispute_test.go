@@ -12,7 +12,7 @@ import (
 
 func TestInquiry(t *testing.T) {
 	const inquiry = "warning_needs_response"
-	t.Run("it takes nothing back, and the machine starts", func(t *testing.T) {
+	t.Run("an inquiry recalls nothing, and the machine starts", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -30,7 +30,7 @@ func TestInquiry(t *testing.T) {
 			f.Money(session.ID, 350, 0, 350)
 		})
 	})
-	t.Run("it holds up no money that goes back by itself", func(t *testing.T) {
+	t.Run("an inquiry delays no automatic refund", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -53,7 +53,7 @@ func TestInquiry(t *testing.T) {
 		})
 	})
 	// The charge has disputed: true for an inquiry too.
-	t.Run("the charge that is read while no event told of it", func(t *testing.T) {
+	t.Run("a disputed charge without an event", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -131,7 +131,7 @@ func TestDisputeThatWasPrevented(t *testing.T) {
 }
 
 func TestDisputeAboutAPart(t *testing.T) {
-	t.Run("lost, of a credit that failed: the rest goes back", func(t *testing.T) {
+	t.Run("lost, of a failed credit: the rest is refunded", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -154,7 +154,7 @@ func TestDisputeAboutAPart(t *testing.T) {
 			f.Money(session.ID, 350, 0, 250)
 		})
 	})
-	t.Run("lost, of a credit that was delivered: the rest is ours", func(t *testing.T) {
+	t.Run("lost, of a delivered credit: the rest is ours", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			session := f.Buy(sandbox.PayOptions{})

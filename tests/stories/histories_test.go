@@ -450,9 +450,9 @@ func (h *realHistory) check() {
 		case !payment.Closed(p):
 			h.fail("%s is not closed: %+v", s.ID, p)
 		case held > 0 && p.Reason != payment.ReasonAdopted: // the operator decides about an adopted payment
-			h.fail("the money of %s is held for ever: %+v", s.ID, p)
+			h.fail("the money of %s is never released: %+v", s.ID, p)
 		case refunded > charged || p.RefundedAmount != refunded:
-			h.fail("%s: %d of %d were given back, and the ledger says %+v", s.ID, refunded, charged, p)
+			h.fail("%s: %d of %d were refunded, and the ledger has %+v", s.ID, refunded, charged, p)
 		case h.confirming && starts[p.ID] > 1:
 			h.fail("%s started %d times", s.ID, starts[p.ID])
 		case h.confirming && starts[p.ID] > 0 && back && inTime:

@@ -27,6 +27,9 @@ func unknowns() map[string]sandbox.StripeUnknown {
 	}
 }
 
+// offline switches the machine off the network.
+func offline(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) }
+
 // AT-12, AT-14, AT-16, AT-17: each way that a payment ends captures its authorization or cancels
 // it.
 func TestAuthorizationEndings(t *testing.T) {
@@ -39,16 +42,16 @@ func TestAuthorizationEndings(t *testing.T) {
 		taken  int64
 		starts int
 	}{
-		"it starts": {want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
-		"it refuses": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine starts": {want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
+		"the machine refuses": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonFailed, "")},
-		"it is silent": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine is silent": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed)},
-		"it is offline": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+		"the machine is offline": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
 		"Notehub is down": {before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 429})
@@ -58,39 +61,40 @@ func TestAuthorizationEndings(t *testing.T) {
 			body := `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`
 			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: body})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRefused, payment.ReasonRefused)},
-		"it tells of its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine confirms its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{AnswerLate: 2 * time.Minute})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Started,
 				payment.ReasonStartedAfter, payment.ReasonStartedAfter),
 			starts: 1},
-		"the operator lets it go": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+		"the operator cancels the authorization": {before: offline,
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 				f.Asks("refund", "/api/payments/"+session+"/refund", "", 200, `"money":"releasing"`)
 			}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
-		"it is let go in the Dashboard": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+		"the authorization is canceled in the Dashboard": {before: offline,
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) { f.Stripe.CancelAuthorization(session) },
 			want:  apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
-		"Stripe cannot take it for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
+		"the capture fails for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Stripe.Next(captureIntent, sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
 		"the reply to the capture is lost": {before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Stripe.Next(captureIntent, sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
-		"the reply to the release is lost": {before: func(f *apptest.Front, m *sandbox.Machine) {
+		"the reply to the cancel is lost": {before: func(f *apptest.Front, m *sandbox.Machine) {
 			m.SetOnline(false)
 			f.Stripe.Next(cancelIntent, sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
 		// AT-40, AT-41
-		"the hold lapses before it can be taken": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
-		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
-			f.Pass(61 * time.Minute)
-			f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
-			f.Stripe.ExpireAuthorization(session)
-			f.Stripe.Clear("POST /v1/payment_intents/{id}/capture")
-		}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
-		"Stripe refuses to take it": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
+		"the authorization expires before the capture": {once: true,
+			before: func(f *apptest.Front, _ *sandbox.Machine) {
+				f.Stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
+			}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
+				f.Pass(61 * time.Minute)
+				f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
+				f.Stripe.ExpireAuthorization(session)
+				f.Stripe.Clear("POST /v1/payment_intents/{id}/capture")
+			}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
+		"Stripe rejects the capture": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 402})
 		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 			f.Pass(time.Minute)

@@ -212,7 +212,7 @@ func TestDisputeIsNeverRefunded(t *testing.T) {
 			f.Money(session.ID, 350, 0, 0)
 		})
 	})
-	t.Run("of what was delivered, and won", func(t *testing.T) {
+	t.Run("won, of a delivered credit", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			session := f.Buy(sandbox.PayOptions{})

@@ -163,7 +163,7 @@ func TestUnhandledEventsAreAccepted(t *testing.T) {
 		} {
 			f.Answers(name, f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
 			if n := strings.Count(f.Logs.String(), c.log); n != 1 {
-				f.Errorf("%s: %q stands %d times in the log; want once:\n%s", name, c.log, n, f.Logs)
+				f.Errorf("%s: %q is %d times in the log; want once:\n%s", name, c.log, n, f.Logs)
 			}
 			f.Answers(name+" again", f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
 		}

@@ -38,7 +38,7 @@ func TestProblemsAreReportedWhileSalesAreStopped(t *testing.T) {
 			func(f *apptest.Front) { f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = false }) },
 			func(f *apptest.Front) { f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = true }) },
 			func(f *apptest.Front) {}, 2 * time.Minute},
-		"no device is there": {problem.NothingPayable, "knows no device",
+		"there is no device": {problem.NothingPayable, "knows no device",
 			func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) },
 			func(f *apptest.Front) { f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer}) },
 			nil, 2 * time.Minute},

@@ -67,9 +67,9 @@ func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 			f.Answers("the machine itself", f.Do("POST", path, yes, "Authorization", token), 200, `"received":true`)
 		}
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
-		heard, err := f.Ledger.Confirmations(f.Context(), credit)
-		if err != nil || len(heard) != 3 { // one of another device, one with an unknown state, and the valid one
-			f.Errorf("%+v, %v; want the answer once, and what was not believed", heard, err)
+		stored, err := f.Ledger.Confirmations(f.Context(), credit)
+		if err != nil || len(stored) != 3 { // one of another device, one with an unknown state, and the valid one
+			f.Errorf("%+v, %v; want the confirmation once, and the two rejected ones", stored, err)
 		}
 		m.SetOnline(true)
 		f.Pass(5 * time.Second)

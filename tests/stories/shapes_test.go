@@ -48,7 +48,7 @@ func TestOddPendingNoteDecidesNothing(t *testing.T) {
 			})
 		})
 	}
-	t.Run("beside the credit's own, which is taken back", func(t *testing.T) {
+	t.Run("beside the credit's own, which is recalled", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)

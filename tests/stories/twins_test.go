@@ -21,7 +21,7 @@ func TestTwinsAreReported(t *testing.T) {
 	}{
 		"without confirmations": {without, threeKeys},
 		"with confirmations":    {confirming, confirms},
-		"with held money":       {holding, confirms},
+		"with manual capture":   {holding, confirms},
 	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, c.change, c.machine, func(f *apptest.Front, m *sandbox.Machine) {
@@ -50,7 +50,7 @@ func TestTwinsAreReported(t *testing.T) {
 				// marks the payment.
 				if p, others := f.Paid(sold.ID), other.Payment(f, sold.ID); p.ReviewReason == "" &&
 					others.ReviewReason == "" {
-					f.Errorf("%s, %s %s: nobody is told", p.Funds, p.Delivery, p.Reason)
+					f.Errorf("%s, %s %s: no problem is reported", p.Funds, p.Delivery, p.Reason)
 				}
 			})
 		})

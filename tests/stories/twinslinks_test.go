@@ -55,7 +55,7 @@ func TestTwinSignaturesAreReported(t *testing.T) {
 			return f.Twin()
 		}, 47 * time.Minute},
 		"without webhooks": {off(without), anHourLater, 32 * time.Minute},
-		"a newcomer to those that know": {nil, func(f *apptest.Front) *apptest.Twin {
+		"a third installation": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
 			first := f.Twin()
 			f.Pass(time.Minute)
