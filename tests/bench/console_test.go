@@ -48,11 +48,8 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		t.Fatal(err)
 	}
 	handler := server.Handler()
-	signIn := httptest.NewRequest(
-		"POST",
-		"/operator/sign-in",
-		strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()),
-	)
+	signIn := httptest.NewRequest("POST", "/operator/sign-in",
+		strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()))
 	signIn.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	signedIn := httptest.NewRecorder()
 	handler.ServeHTTP(signedIn, signIn)
@@ -63,10 +60,8 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		handler.ServeHTTP(w, r)
 	}
 
-	list, _, err := server.Ledger.Payments(
-		t.Context(),
-		ledger.Filter{Devices: []string{fmt.Sprintf("dev:%d", s.devices/2)}, Limit: 1},
-	)
+	list, _, err := server.Ledger.Payments(t.Context(),
+		ledger.Filter{Devices: []string{fmt.Sprintf("dev:%d", s.devices/2)}, Limit: 1})
 	if err != nil || len(list) == 0 {
 		t.Fatalf("a payment in the middle: %v, %v", list, err)
 	}
@@ -107,16 +102,13 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 			}
 		}
 		half := median(took)
-		r.add(
-			t,
-			figure{
-				name:     "console: " + page.name,
-				got:      short(half),
-				baseline: of + short(quantile(took, 1)),
-				target:   "≤ 100 ms",
-				missed:   half > maxPage,
-			},
-		)
+		r.add(t, figure{
+			name:     "console: " + page.name,
+			got:      short(half),
+			baseline: of + short(quantile(took, 1)),
+			target:   "≤ 100 ms",
+			missed:   half > maxPage,
+		})
 	}
 
 	export := &weighed{header: http.Header{}, every: s.payments / 10}
@@ -130,22 +122,19 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		t.Errorf("the export has %d rows; want %d", export.rows, s.payments)
 	}
 	const maxGrowth = 16 << 20
-	r.add(
-		t,
-		figure{
-			name: fmt.Sprintf("console: CSV of %s payments, peak heap", thousands(s.payments)),
-			got:  megabytes(export.peak),
-			baseline: fmt.Sprintf(
-				"before %s, after %s; %d MB in %s",
-				megabytes(before),
-				megabytes(after),
-				export.size>>20,
-				short(took),
-			),
-			target: "≤ 16 MB more",
-			missed: export.peak > before+maxGrowth,
-		},
-	)
+	r.add(t, figure{
+		name: fmt.Sprintf("console: CSV of %s payments, peak heap", thousands(s.payments)),
+		got:  megabytes(export.peak),
+		baseline: fmt.Sprintf(
+			"before %s, after %s; %d MB in %s",
+			megabytes(before),
+			megabytes(after),
+			export.size>>20,
+			short(took),
+		),
+		target: "≤ 16 MB more",
+		missed: export.peak > before+maxGrowth,
+	})
 }
 
 // weighed is a ResponseWriter that discards the body and samples the heap.

@@ -148,10 +148,7 @@ func (s session) record(tx *ledger.Tx) error {
 		SessionID:     "cs_test_" + s.id,
 		PaymentIntent: "pi_" + s.id[:24],
 		Token:         s.id[:32],
-		DeviceUID: fmt.Sprintf(
-			"dev:%d",
-			device,
-		),
+		DeviceUID:     fmt.Sprintf("dev:%d", device),
 		DeviceName:    fmt.Sprintf("Washer %d", device),
 		PriceID:       fixture.Warm,
 		Plan:          plan.Name,

@@ -115,30 +115,22 @@ func benchLive(t *testing.T, r *report) {
 		updated, bare, ratios = append(updated, took), append(bare, base), append(ratios, float64(took)/float64(base))
 	}
 	took := median(updated)
-	r.add(
-		t,
-		figure{
-			name: fmt.Sprintf("%d open pages: until all were updated", openPages),
-			got:  took.Round(time.Millisecond).String(),
-			baseline: "the same bytes written to the same connections: " + short(
-				median(bare),
-			),
-			ratio:  fmt.Sprintf("%.1f", median(ratios)),
-			target: "≤ 1 s",
-			missed: took > time.Second,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     fmt.Sprintf("%d open pages: memory", openPages),
-			got:      fmt.Sprintf("%d MB", memory>>20),
-			baseline: fmt.Sprintf("%d MB without them", before>>20),
-			ratio:    "-",
-			target:   "< 200 MB",
-			missed:   memory >= 200<<20,
-		},
-	)
+	r.add(t, figure{
+		name:     fmt.Sprintf("%d open pages: until all were updated", openPages),
+		got:      took.Round(time.Millisecond).String(),
+		baseline: "the same bytes written to the same connections: " + short(median(bare)),
+		ratio:    fmt.Sprintf("%.1f", median(ratios)),
+		target:   "≤ 1 s",
+		missed:   took > time.Second,
+	})
+	r.add(t, figure{
+		name:     fmt.Sprintf("%d open pages: memory", openPages),
+		got:      fmt.Sprintf("%d MB", memory>>20),
+		baseline: fmt.Sprintf("%d MB without them", before>>20),
+		ratio:    "-",
+		target:   "< 200 MB",
+		missed:   memory >= 200<<20,
+	})
 }
 
 // keeper is a listener that keeps the server's ends of its connections.

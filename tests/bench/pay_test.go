@@ -167,28 +167,22 @@ func benchPay(t *testing.T, r *report) {
 		requests[i] = wire(t, scan(rand.IntN(devices)))
 	}
 	pay, base, ratio := inTurns(t, handler, bare, rounds, connections, requests, http.StatusTemporaryRedirect)
-	r.add(
-		t,
-		figure{
-			name:     "`/pay`, 100,000 devices, over loopback",
-			got:      inSeconds(pay),
-			baseline: "bare `net/http` handler, same answer: " + inSeconds(base),
-			ratio:    fmt.Sprintf("%.2f", ratio),
-			target:   "≥ 0.95",
-			missed:   ratio < 0.95,
-		},
-	)
+	r.add(t, figure{
+		name:     "`/pay`, 100,000 devices, over loopback",
+		got:      inSeconds(pay),
+		baseline: "bare `net/http` handler, same answer: " + inSeconds(base),
+		ratio:    fmt.Sprintf("%.2f", ratio),
+		target:   "≥ 0.95",
+		missed:   ratio < 0.95,
+	})
 
 	a, b := inProcess(t, handler, devices), inProcess(t, bare, devices)
-	r.add(
-		t,
-		figure{
-			name:     "`/pay`, 100,000 devices, handler alone",
-			got:      short(a),
-			baseline: "bare handler alone: " + short(b),
-			ratio:    fmt.Sprintf("%.1f", float64(a)/float64(b)),
-		},
-	)
+	r.add(t, figure{
+		name:     "`/pay`, 100,000 devices, handler alone",
+		got:      short(a),
+		baseline: "bare handler alone: " + short(b),
+		ratio:    fmt.Sprintf("%.1f", float64(a)/float64(b)),
+	})
 }
 
 // inTurns sends the same requests to two handlers in turns, so that both meet the same load of the
@@ -240,15 +234,12 @@ func benchPlans(t *testing.T, r *report) {
 		requests[i] = wire(t, view(rand.IntN(devices)))
 	}
 	pages, base, ratio := inTurns(t, handler, bare, rounds, connections, requests, http.StatusOK)
-	r.add(
-		t,
-		figure{
-			name:     "plan page, 100,000 devices, over loopback",
-			got:      inSeconds(pages),
-			baseline: "bare template, same texts: " + inSeconds(base),
-			ratio:    fmt.Sprintf("%.2f", ratio),
-		},
-	)
+	r.add(t, figure{
+		name:     "plan page, 100,000 devices, over loopback",
+		got:      inSeconds(pages),
+		baseline: "bare template, same texts: " + inSeconds(base),
+		ratio:    fmt.Sprintf("%.2f", ratio),
+	})
 }
 
 // bareTemplate returns a handler that executes the template of a plan page with prepared texts.

@@ -105,19 +105,14 @@ func benchRestart(t *testing.T, r *report) {
 		took, empty, ratios = append(took, a), append(empty, b), append(ratios, a/b)
 	}
 	half := median(took)
-	r.add(
-		t,
-		figure{
-			name: "restart, 10,000 devices, vendors down: first redirect",
-			got:  short(time.Duration(half * float64(time.Second))),
-			baseline: "empty ledger, first answer: " + short(
-				time.Duration(median(empty)*float64(time.Second)),
-			),
-			ratio:  fmt.Sprintf("%.1f", median(ratios)),
-			target: "≤ 0.3 s",
-			missed: half > 0.3,
-		},
-	)
+	r.add(t, figure{
+		name:     "restart, 10,000 devices, vendors down: first redirect",
+		got:      short(time.Duration(half * float64(time.Second))),
+		baseline: "empty ledger, first answer: " + short(time.Duration(median(empty)*float64(time.Second))),
+		ratio:    fmt.Sprintf("%.1f", median(ratios)),
+		target:   "≤ 0.3 s",
+		missed:   half > 0.3,
+	})
 }
 
 // benchColdStart creates links at a Stripe that accepts 25 a second and answers after 300 ms, while
@@ -153,29 +148,23 @@ func benchColdStart(t *testing.T, r *report) {
 		}
 	}
 	rate := float64(len(made)-1) / made[len(made)-1].Sub(made[0]).Seconds()
-	r.add(
-		t,
-		figure{
-			name:     "cold start, 500 devices: links created",
-			got:      fmt.Sprintf("%.1f/s", rate),
-			baseline: fmt.Sprintf("Stripe's limit: %d/s; %d replies of 429", limit, refused),
-			ratio:    fmt.Sprintf("%.2f", rate/limit),
-			target:   "≥ 0.90",
-			missed:   rate < 0.9*limit,
-		},
-	)
+	r.add(t, figure{
+		name:     "cold start, 500 devices: links created",
+		got:      fmt.Sprintf("%.1f/s", rate),
+		baseline: fmt.Sprintf("Stripe's limit: %d/s; %d replies of 429", limit, refused),
+		ratio:    fmt.Sprintf("%.2f", rate/limit),
+		target:   "≥ 0.90",
+		missed:   rate < 0.9*limit,
+	})
 	half, slowest := quantile(payable, 0.5), quantile(payable, 1)
-	r.add(
-		t,
-		figure{
-			name:     "cold start: scan to payable, the slowest of 15",
-			got:      short(slowest),
-			baseline: "Stripe's 300 ms for a link; the median: " + short(half),
-			ratio:    fmt.Sprintf("%.1f", slowest.Seconds()/0.3),
-			target:   "< 1 s",
-			missed:   slowest >= time.Second,
-		},
-	)
+	r.add(t, figure{
+		name:     "cold start: scan to payable, the slowest of 15",
+		got:      short(slowest),
+		baseline: "Stripe's 300 ms for a link; the median: " + short(half),
+		ratio:    fmt.Sprintf("%.1f", slowest.Seconds()/0.3),
+		target:   "< 1 s",
+		missed:   slowest >= time.Second,
+	})
 }
 
 // scannedAt scans a device without a link at a random moment, and again every 10 ms. It returns how

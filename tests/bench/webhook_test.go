@@ -180,48 +180,36 @@ func benchWebhook(t *testing.T, r *report) {
 	}
 	seconds := func(list []float64) string { return short(time.Duration(median(list) * float64(time.Second))) }
 	units, many, share := median(inSyncs), median(overSyncs), median(overBare)
-	r.add(
-		t,
-		figure{
-			name:     "durable acknowledgement, 1 connection",
-			got:      seconds(times),
-			baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
-			ratio:    fmt.Sprintf("%.1f", units),
-			target:   "≤ 5",
-			missed:   units > 5,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "durable acknowledgements, 64 connections",
-			got:      inSeconds(median(rates)),
-			baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
-			ratio:    fmt.Sprintf("%.2f", many),
-			target:   "> 1",
-			missed:   many <= 1,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "durable acknowledgements, 64 connections",
-			got:      inSeconds(median(rates)),
-			baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
-			ratio:    fmt.Sprintf("%.2f", share),
-			target:   "≥ 0.5",
-			missed:   share < 0.5,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "payments from webhook to recorded note, 64 connections",
-			got:      inSeconds(median(delivered)),
-			baseline: "only acknowledged: " + inSeconds(median(rates)),
-			ratio:    fmt.Sprintf("%.2f", median(delivered)/median(rates)),
-		},
-	)
+	r.add(t, figure{
+		name:     "durable acknowledgement, 1 connection",
+		got:      seconds(times),
+		baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
+		ratio:    fmt.Sprintf("%.1f", units),
+		target:   "≤ 5",
+		missed:   units > 5,
+	})
+	r.add(t, figure{
+		name:     "durable acknowledgements, 64 connections",
+		got:      inSeconds(median(rates)),
+		baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
+		ratio:    fmt.Sprintf("%.2f", many),
+		target:   "> 1",
+		missed:   many <= 1,
+	})
+	r.add(t, figure{
+		name:     "durable acknowledgements, 64 connections",
+		got:      inSeconds(median(rates)),
+		baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
+		ratio:    fmt.Sprintf("%.2f", share),
+		target:   "≥ 0.5",
+		missed:   share < 0.5,
+	})
+	r.add(t, figure{
+		name:     "payments from webhook to recorded note, 64 connections",
+		got:      inSeconds(median(delivered)),
+		baseline: "only acknowledged: " + inSeconds(median(rates)),
+		ratio:    fmt.Sprintf("%.2f", median(delivered)/median(rates)),
+	})
 }
 
 // benchWire measures the time from a webhook's first byte to the note's request at Notehub, for one
@@ -265,26 +253,20 @@ func benchWire(t *testing.T, r *report) {
 	half, slow := quantile(took, 0.5), quantile(took, 0.99)
 	inSyncs := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(sync)) }
 	baseline := "the one `fdatasync` that it waits for: " + short(sync)
-	r.add(
-		t,
-		figure{
-			name:     "webhook to note on the wire, median",
-			got:      short(half),
-			baseline: baseline,
-			ratio:    inSyncs(half),
-			target:   "≤ 2 ms",
-			missed:   half > 2*time.Millisecond,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "webhook to note on the wire, 99 of 100",
-			got:      short(slow),
-			baseline: baseline,
-			ratio:    inSyncs(slow),
-			target:   "≤ 10 ms",
-			missed:   slow > 10*time.Millisecond,
-		},
-	)
+	r.add(t, figure{
+		name:     "webhook to note on the wire, median",
+		got:      short(half),
+		baseline: baseline,
+		ratio:    inSyncs(half),
+		target:   "≤ 2 ms",
+		missed:   half > 2*time.Millisecond,
+	})
+	r.add(t, figure{
+		name:     "webhook to note on the wire, 99 of 100",
+		got:      short(slow),
+		baseline: baseline,
+		ratio:    inSyncs(slow),
+		target:   "≤ 10 ms",
+		missed:   slow > 10*time.Millisecond,
+	})
 }

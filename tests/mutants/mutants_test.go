@@ -38,22 +38,9 @@ func TestMutants(t *testing.T) {
 			defer func() { <-two }()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			test := exec.CommandContext(
-				ctx,
-				"go",
-				append(
-					[]string{
-						"test",
-						"-overlay",
-						overlay,
-						"-vet=off",
-						"-count=1",
-						"-short",
-						"-failfast",
-						"-timeout",
-						"150s",
-					},
-					tests...)...)
+			args := []string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast"}
+			args = append(args, "-timeout", "150s")
+			test := exec.CommandContext(ctx, "go", append(args, tests...)...)
 			test.Dir = root
 			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms",
 				// for builds by the tests

@@ -260,11 +260,8 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 		case 2:
 			c.world.Stripe.Dispute(session.ID)
 		case 3:
-			c.world.Stripe.OpenDispute(
-				session.ID,
-				[]string{"warning_needs_response", "prevented"}[c.random.under(2)],
-				0,
-			)
+			c.world.Stripe.OpenDispute(session.ID,
+				[]string{"warning_needs_response", "prevented"}[c.random.under(2)], 0)
 		}
 	}
 }
@@ -355,11 +352,8 @@ func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 		open = nil
 		known := map[string]paymentState{}
 		for cursor := ""; ; {
-			_, _, text := s.Get(
-				"/api/payments?limit=200&cursor="+cursor,
-				"Authorization",
-				"Bearer "+apptest.OperatorToken,
-			)
+			_, _, text := s.Get("/api/payments?limit=200&cursor="+cursor, "Authorization",
+				"Bearer "+apptest.OperatorToken)
 			var page struct {
 				Payments []paymentState
 				Next     string `json:"next_cursor"`

@@ -135,8 +135,7 @@ func TestPostgresIsGone(t *testing.T) {
 	d, w, p, s, _ := onPostgres(t)
 	d.do("stop")
 	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
-		report,
-		"cannot record payments",
+		report, "cannot record payments",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}

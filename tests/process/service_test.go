@@ -146,8 +146,7 @@ func TestRepeatedEventsAreRecordedAsIgnored(t *testing.T) {
 		t.Errorf("%d repeats logged as duplicate_payment_ignored; want 99", n)
 	}
 	if _, _, metrics := s.Get("/metrics"); !strings.Contains(
-		metrics,
-		`notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`,
+		metrics, `notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`,
 	) {
 		t.Error("the metric does not count 99 repeats")
 	}

@@ -19,15 +19,8 @@ import (
 func limitFileSize(t *testing.T, pid int, size uint64) {
 	t.Helper()
 	limit := syscall.Rlimit{Cur: size, Max: math.MaxUint64}
-	_, _, code := syscall.Syscall6(
-		syscall.SYS_PRLIMIT64,
-		uintptr(pid),
-		syscall.RLIMIT_FSIZE,
-		uintptr(unsafe.Pointer(&limit)),
-		0,
-		0,
-		0,
-	)
+	_, _, code := syscall.Syscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE,
+		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	if code != 0 {
 		t.Fatalf("limit the size of files: %v", code)
 	}
@@ -43,8 +36,7 @@ func TestSalesStopWhilePaymentsCannotBeRecorded(t *testing.T) {
 
 	limitFileSize(t, p.Cmd.Process.Pid, 1) // each write fails
 	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
-		report,
-		"notepay cannot record payments: ",
+		report, "notepay cannot record payments: ",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
@@ -99,8 +91,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 		return report
 	}
 	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(
-		report,
-		"free on the ledger's disk",
+		report, "free on the ledger's disk",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}

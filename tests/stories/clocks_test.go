@@ -369,13 +369,8 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.Stop()
 			f.Notehub.Clear(notes)
 			f.Restart(
-				`UPDATE payments SET in_flight = 0, due_at = ` + in(
-					day,
-				) + `, not_before = ` + in(
-					day,
-				) + `, created_at = ` + in(
-					day,
-				),
+				`UPDATE payments SET in_flight = 0, due_at = ` + in(day) +
+					`, not_before = ` + in(day) + `, created_at = ` + in(day),
 			)
 			f.Pass(3 * time.Minute)
 			p := f.MachineIs(queued, payment.Sent)
@@ -475,16 +470,10 @@ func TestSignatureAge(t *testing.T) {
 		onHost(t, ahead, nil, func(f *apptest.Front) {
 			secrets, body := stripeapi.WebhookSecrets{
 				fixture.TestSecret,
-			}, fixture.SessionEvent(
-				"checkout.session.completed",
-				"",
-			)
+			}, fixture.SessionEvent("checkout.session.completed", "")
 			verify := func(clock *vendortime.Clock, age time.Duration) error {
-				_, err := secrets.Verify(
-					[]byte(body),
-					fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)),
-					clock,
-				)
+				_, err := secrets.Verify([]byte(body),
+					fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)), clock)
 				return err
 			}
 			unknown := f.Host.Clock()
@@ -502,10 +491,8 @@ func TestSignatureAge(t *testing.T) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}
 				byHost := age + ahead // the age by the host's clock, until Stripe's time is known
-				if err := verify(unknown, age); errors.Is(
-					err,
-					stripeapi.ErrTimeUnknown,
-				) != (byHost.Abs() > vendortime.Tolerance) {
+				err := verify(unknown, age)
+				if errors.Is(err, stripeapi.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
 					f.Errorf("host %v ahead, time unknown, signed %v ago: %v", ahead, age, err)
 				}
 			}

@@ -143,8 +143,7 @@ func (h *realHistory) run() {
 		h.machines = append(
 			h.machines,
 			sandbox.NewMachine(
-				h.notehub,
-				sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming},
+				h.notehub, sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming},
 			),
 		)
 	}

@@ -87,15 +87,15 @@ func TestAuthorizationEndings(t *testing.T) {
 		// AT-40, AT-41
 		"the authorization expires before the capture": {once: true,
 			before: func(f *apptest.Front, _ *sandbox.Machine) {
-				f.Stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
+				f.Stripe.Always(captureIntent, sandbox.Outcome{Status: 503})
 			}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 				f.Pass(61 * time.Minute)
 				f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
 				f.Stripe.ExpireAuthorization(session)
-				f.Stripe.Clear("POST /v1/payment_intents/{id}/capture")
+				f.Stripe.Clear(captureIntent)
 			}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
 		"Stripe rejects the capture": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 402})
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Status: 402})
 		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 			f.Pass(time.Minute)
 			f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewCaptureFailed))
@@ -141,7 +141,7 @@ func TestAuthorizationCapturedInTheDashboardIsRefunded(t *testing.T) {
 	story(t, holding, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed"})
-		f.Stripe.Always("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Status: 503})
+		f.Stripe.Always(cancelIntent, sandbox.Outcome{Status: 503})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Second)
 		f.Stands(session.ID, apptest.Ends(payment.Canceling, payment.Failed, payment.ReasonFailed, ""))
@@ -149,7 +149,7 @@ func TestAuthorizationCapturedInTheDashboardIsRefunded(t *testing.T) {
 		if err := byHand.Capture(f.Context(), session.PaymentIntent, "by hand"); err != nil {
 			f.Fatal(err)
 		}
-		f.Stripe.Clear("POST /v1/payment_intents/{id}/cancel")
+		f.Stripe.Clear(cancelIntent)
 		f.Pass(3 * time.Minute)
 		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonFailed, ""))
 		f.Money(session.ID, 350, 0, 350)

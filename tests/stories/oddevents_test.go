@@ -188,10 +188,8 @@ func TestPresentmentCurrencyRaisesNoAlarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, nil, func(f *apptest.Front) {
-				f.Stripe.SetPrice(
-					fixture.Warm,
-					func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} },
-				)
+				f.Stripe.SetPrice(fixture.Warm,
+					func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} })
 				f.Run()
 				sold := f.Buy(c.how)
 				if p := f.Paid(sold.ID); p.ReviewReason != c.attention || p.Delivery != payment.Sent {

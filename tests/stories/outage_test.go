@@ -44,8 +44,7 @@ func TestCreditThatNotehubNeverAccepted(t *testing.T) {
 					f.Pass(time.Minute)
 				}
 				if metrics := f.AsOperator("/metrics").Body.String(); !strings.Contains(
-					metrics,
-					`notepay_deliveries_total{outcome="fetched"} 0`,
+					metrics, `notepay_deliveries_total{outcome="fetched"} 0`,
 				) {
 					f.Error("metrics count a delivery that was not")
 				}

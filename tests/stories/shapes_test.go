@@ -77,10 +77,8 @@ func TestListBesideAnErrorDecidesNothing(t *testing.T) {
 			f.Run()
 			m.SetOnline(false)
 			session := f.Buy(sandbox.PayOptions{})
-			f.Notehub.Always(
-				fixture.HubNotes,
-				sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`},
-			)
+			f.Notehub.Always(fixture.HubNotes,
+				sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`})
 			f.Pass(4 * time.Minute)
 			f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
 		})
