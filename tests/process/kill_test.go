@@ -44,8 +44,6 @@ func TestKill(t *testing.T) {
 	for i := range machines {
 		w.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%d", i)})
 	}
-	ctx, stop := context.WithTimeout(t.Context(), length)
-	defer stop()
 	running, powerOff := context.WithCancel(t.Context())
 	hosts := make([]*sandbox.Machine, machines)
 	var hosting sync.WaitGroup
@@ -62,6 +60,8 @@ func TestKill(t *testing.T) {
 		links[i] = (&apptest.Service{W: w, Url: p.Url}).Selling(fmt.Sprintf("dev:%d", i))
 	}
 
+	ctx, stop := context.WithTimeout(t.Context(), length) // from here, because load delays the first start
+	defer stop()
 	var acknowledged sync.Map // session ids
 	var sent, refused atomic.Int64
 	var sending sync.WaitGroup
