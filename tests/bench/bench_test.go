@@ -1,5 +1,7 @@
 //go:build linux
 
+// Package bench measures how fast notepay is and writes docs/performance.md. It does not judge the
+// machine.
 package bench
 
 import (
@@ -24,34 +26,42 @@ import (
 	"notepay/internal/apptest"
 )
 
-// TestBench measures what docs/performance.md says, and writes it. It is for `make bench`: on a
-// machine that does other things meanwhile its figures mean nothing. A figure that falls short is
-// marked, not a failure, for the reader knows the machine.
+// TestBench measures and writes docs/performance.md. It runs under `make bench` on a machine that
+// does nothing else. A missed target is marked and fails nothing, because only the reader knows the
+// machine.
 func TestBench(t *testing.T) {
 	if os.Getenv("NOTEPAY_BENCH") != "1" {
 		t.Skip("takes minutes: set NOTEPAY_BENCH=1, or run make bench")
 	}
 	r := &report{load: loadAverage(t), sync: median(syncTimes(t, t.TempDir(), 1000))}
 	began := time.Now()
-	parts := []struct { // the pages first, for their memory is measured
+	parts := []struct {
 		name string
 		run  func(*testing.T, *report)
 	}{
-		{
-			"live",
-			benchLive,
-		}, {"pay", benchPay}, {"plans", benchPlans}, {"webhook", benchWebhook}, {"wire", benchWire}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
+		{"live", benchLive}, // first, because it measures memory
+		{"pay", benchPay},
+		{"plans", benchPlans},
+		{"webhook", benchWebhook},
+		{"wire", benchWire},
+		{"restart", benchRestart},
+		{"cold start", benchColdStart},
+		{"growth", benchGrowth},
 	}
 	measured := 0
 	for _, part := range parts {
 		t.Run(part.name, func(t *testing.T) { part.run(t, r); measured++ })
 	}
 	if t.Failed() || measured < len(parts) {
-		return // a part failed, or was left out by -run
+		return // a part failed, or -run left it out
 	}
 	r.took = time.Since(began)
-	err := errors.Join(
-		os.WriteFile(apptest.InModule(t, "docs", "performance.md"), r.markdown(), 0o644),
+	text, err := r.markdown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		os.WriteFile(apptest.InModule(t, "docs", "performance.md"), text, 0o644),
 		os.WriteFile(apptest.InModule(t, "docs", "performance.svg"), r.plot(), 0o644),
 	)
 	if err != nil {
@@ -59,30 +69,30 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// report is what was measured.
+// report holds the measurements of one run.
 type report struct {
-	load    string        // average before it began
-	sync    time.Duration // one write of 4 KiB with fdatasync, the median
+	load    string        // load average before the run
+	sync    time.Duration // median time of a 4 KiB write with fdatasync
 	took    time.Duration
 	figures []figure
 	growth  []size
 }
 
-// figure is one measurement with what it is held against.
+// figure is one measurement with its baseline and its target.
 type figure struct {
 	name, got, baseline string
 	ratio               string
-	wanted              string // "" if nothing is asked of it
-	short               bool
+	target              string // "" for none
+	missed              bool
 }
 
 func (r *report) add(t *testing.T, f figure) {
 	t.Helper()
-	t.Logf("%s: %s (%s), ratio %s, wanted %s", f.name, f.got, f.baseline, f.ratio, f.wanted)
+	t.Logf("%s: %s (%s), ratio %s, target %s", f.name, f.got, f.baseline, f.ratio, f.target)
 	r.figures = append(r.figures, f)
 }
 
-// median is the middle of a list, which it sorts.
+// median returns the middle of a list. It sorts the list.
 func median[T float64 | time.Duration](list []T) T { return quantile(list, 0.5) }
 
 func quantile[T float64 | time.Duration](list []T, q float64) T {
@@ -90,8 +100,7 @@ func quantile[T float64 | time.Duration](list []T, q float64) T {
 	return list[min(int(q*float64(len(list))), len(list)-1)]
 }
 
-// syncTimes overwrites one page of one file in place and syncs it, times over: no log can be
-// faster.
+// syncTimes repeatedly overwrites one page of a file and syncs it. No log can be faster.
 func syncTimes(t *testing.T, dir string, times int) []time.Duration {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "page"))
@@ -109,14 +118,14 @@ func syncTimes(t *testing.T, dir string, times int) []time.Duration {
 		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			t.Fatal(err)
 		}
-		if n > 0 { // the first one makes the file longer
+		if n > 0 { // the first write extends the file
 			took = append(took, time.Since(began))
 		}
 	}
 	return took
 }
 
-// perSecond turns the mean of a list into a rate.
+// perSecond returns the rate that belongs to the mean of a list.
 func perSecond(list []time.Duration) float64 {
 	var sum time.Duration
 	for _, d := range list {
@@ -125,8 +134,8 @@ func perSecond(list []time.Duration) float64 {
 	return float64(len(list)) / sum.Seconds()
 }
 
-// caller is one keep-alive connection. It costs a fraction of http.Client, so that it is the server
-// that is measured.
+// caller is one keep-alive connection. It costs a fraction of http.Client, so that the server
+// dominates the measurement.
 type caller struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -140,7 +149,7 @@ func dial(addr string) (*caller, error) {
 	return &caller{conn, bufio.NewReader(conn)}, nil
 }
 
-// call sends a request that stands ready and reads the whole answer.
+// call sends a prepared request and reads the whole reply.
 func (c *caller) call(request []byte) (status int, err error) {
 	if _, err := c.conn.Write(request); err != nil {
 		return 0, err
@@ -167,14 +176,14 @@ func (c *caller) call(request []byte) (status int, err error) {
 		}
 	}
 	if length < 0 {
-		return 0, errors.New("an answer without a length")
+		return 0, errors.New("reply without a length")
 	}
 	_, err = c.r.Discard(length)
 	return status, err
 }
 
-// callAll sends each request once, over so many connections, and returns how long each took and how
-// long all took.
+// callAll sends each request once over the given number of connections. It returns how long each
+// request took and how long all took together.
 func callAll(
 	t *testing.T,
 	addr string,
@@ -213,7 +222,7 @@ func callAll(
 	return each, time.Since(began)
 }
 
-// loadAverage is how busy the machine is, in processes that run or wait to.
+// loadAverage returns the number of processes that run or wait to run, averaged over a minute.
 func loadAverage(t *testing.T) string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -232,7 +241,7 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// short writes a duration with three digits.
+// short formats a duration with three digits.
 func short(d time.Duration) string {
 	digits := 3 - 1 - int(math.Floor(math.Log10(float64(max(d, 1)))))
 	unit := time.Duration(math.Pow10(max(-digits, 0)))

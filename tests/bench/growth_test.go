@@ -22,29 +22,28 @@ import (
 	"notepay/internal/payment"
 )
 
-// size is what a ledger of one size costs.
+// size holds the measurements of a ledger of one size.
 type size struct {
 	devices, payments int
-	disk              float64 // of the ledger, MB
+	disk              float64 // MB of the ledger
 	first             time.Duration
 	pay               time.Duration
 	webhook           time.Duration
 	stats             time.Duration
 	page              time.Duration
-	memory, most      float64 // resident after all is loaded and refreshed, and the most ever; MB
+	memory, peak      float64 // MB resident after the refresh, and the maximum
 }
 
-// growthSizes is a slice of an operator's years: ten payments for each device, from a small
-// business to one of a million payments.
+// growthSizes are numbers of devices, from a small business to one with a million payments.
 var growthSizes = []int{100, 1000, 10_000, 100_000}
 
 const (
 	paymentsPerDevice = 10
-	mostPayments      = 1_000_000
-	betweenPayments   = time.Minute // so that they are of two years
+	maxPayments       = 1_000_000
+	betweenPayments   = time.Minute // a million payments take two years
 )
 
-// benchGrowth measures the same things as one ledger grows.
+// benchGrowth repeats the same measurements while one ledger grows.
 func benchGrowth(t *testing.T, r *report) {
 	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info")
 	database := filepath.Join(t.TempDir(), "grown.db")
@@ -65,8 +64,8 @@ func benchGrowth(t *testing.T, r *report) {
 	}
 }
 
-// growLedger adds devices with what they sell, at the vendors and in the ledger, and what was paid
-// at each of them.
+// growLedger adds devices, links and past payments to the ledger, and the devices and links to the
+// vendors.
 func growLedger(w *apptest.World, database string, from, to int) {
 	w.Helper()
 	l, err := ledger.Open(w.Context(), database)
@@ -103,14 +102,13 @@ func growLedger(w *apptest.World, database string, from, to int) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	var sessions []session // ids that come in no order, as Stripe's do
+	var sessions []session // random ids, like Stripe's
 	for n := from * paymentsPerDevice; n < to*paymentsPerDevice; n++ {
 		sessions = append(sessions, session{n, fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, n)))})
 	}
 	for part := range slices.Chunk(sessions, 100_000) {
-		// A ledger that grew in years has its rows in the order of time. Here those of one
-		// transaction are in the order of their ids, which spares most of the time that it takes to
-		// make a million of them.
+		// A real ledger has its rows in the order of time. Here the rows of one transaction are in
+		// the order of their ids, because that makes inserting a million of them much faster.
 		slices.SortFunc(part, func(a, b session) int { return strings.Compare(a.id, b.id) })
 		err := l.Update(w.Context(), func(tx *ledger.Tx) error {
 			for _, s := range part {
@@ -127,34 +125,30 @@ func growLedger(w *apptest.World, database string, from, to int) {
 	if err := l.Close(); err != nil {
 		w.Fatal(err)
 	}
-	syscall.Sync() // or the disk is still busy with it when we measure
+	syscall.Sync() // otherwise the disk is busy during the measurement
 }
 
 func soldPlan() payment.Offer {
 	return payment.Offer{PriceID: fixture.Warm, Name: "Warm wash", Amount: 350, Currency: "eur"}
 }
 
-// session is one of a past in which each device was paid for ten times.
+// session is a past Checkout Session. Each device has ten.
 type session struct {
 	n  int
 	id string
 }
 
-// record writes down a payment of the past with its event and its attempt. One in a thousand
-// failed.
+// record stores a past payment with its event and its attempt. One in a thousand failed.
 func (s session) record(tx *ledger.Tx) error {
 	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(
-		-time.Hour-time.Duration(mostPayments-s.n)*betweenPayments,
+		-time.Hour-time.Duration(maxPayments-s.n)*betweenPayments,
 	)
 	p := payment.Payment{
 		ID:            payment.CreditID("cs_test_" + s.id),
 		SessionID:     "cs_test_" + s.id,
 		PaymentIntent: "pi_" + s.id[:24],
 		Token:         s.id[:32],
-		DeviceUID: fmt.Sprintf(
-			"dev:%d",
-			device,
-		),
+		DeviceUID:     fmt.Sprintf("dev:%d", device),
 		DeviceName:    fmt.Sprintf("Washer %d", device),
 		PriceID:       fixture.Warm,
 		Plan:          plan.Name,
@@ -174,7 +168,7 @@ func (s session) record(tx *ledger.Tx) error {
 	}
 	inserted, err := tx.InsertPayment(p)
 	if !inserted && err == nil {
-		err = fmt.Errorf("payment %d is there already", s.n)
+		err = fmt.Errorf("insert payment %d: it exists", s.n)
 	}
 	_, eventErr := tx.AddEvent(
 		ledger.StripeEvent{
@@ -183,9 +177,8 @@ func (s session) record(tx *ledger.Tx) error {
 			ObjectID: p.SessionID,
 			Created:  at,
 			Received: at,
-			// short: what is kept in full only makes the file longer
-			Outcome: "payment_recorded",
-			Body:    `{"object":"event"}`,
+			Outcome:  "payment_recorded",
+			Body:     `{"object":"event"}`,
 		},
 	)
 	return errors.Join(
@@ -204,7 +197,7 @@ func (s session) record(tx *ledger.Tx) error {
 	)
 }
 
-// measureIdle measures what needs no process of its own.
+// measureIdle measures what needs no separate process.
 func (s *size) measureIdle(t *testing.T, database string) {
 	server := idle(t, database)
 	s.pay = inProcess(t, server.Handler(), s.devices)
@@ -225,8 +218,7 @@ func (s *size) measureIdle(t *testing.T, database string) {
 	)
 }
 
-// measureBinary measures the running binary while both vendors answer, and know all its devices and
-// links.
+// measureBinary measures the running binary. Both vendors answer and know all devices and links.
 func (s *size) measureBinary(w *apptest.World, path, database string) {
 	w.Helper()
 	scan := fmt.Sprintf("/pay?device=dev:%d", rand.IntN(s.devices))
@@ -244,7 +236,7 @@ func (s *size) measureBinary(w *apptest.World, path, database string) {
 	each, _ := callAll(w.T, addrOf(&p.Service), 1, webhooks, http.StatusOK)
 	s.webhook = median(each)
 	waitDrained(&p.Service)
-	s.memory, s.most = p.memory()
+	s.memory, s.peak = p.memory()
 	p.terminate()
 	info, err := os.Stat(database)
 	if err != nil {

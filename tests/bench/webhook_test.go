@@ -22,8 +22,7 @@ import (
 	"notepay/internal/web/api"
 )
 
-// busy is a service with many devices that sell, so that one device's queue is not what is
-// measured.
+// busy starts a service with many devices, so that the queue of one device is not the limit.
 func busy(t *testing.T, devices int) (*apptest.World, *apptest.Service) {
 	t.Helper()
 	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info")
@@ -35,7 +34,7 @@ func busy(t *testing.T, devices int) (*apptest.World, *apptest.Service) {
 	return w, s
 }
 
-// sellAt adds a device that has its link already.
+// sellAt adds a device and its link to the vendors.
 func sellAt(w *apptest.World, n int) {
 	uid := fmt.Sprintf("dev:%d", n)
 	w.Notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: time.Now()})
@@ -58,12 +57,12 @@ func sellAt(w *apptest.World, n int) {
 	)
 }
 
-// returnURLOf is that of links which need no change.
+// returnURLOf returns the return URL of links that need no change.
 func returnURLOf(w *apptest.World) string {
 	return w.Env["PUBLIC_URL"] + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 }
 
-// startServing runs the service with its log in a file.
+// startServing starts the service with its log in a file.
 func startServing(w *apptest.World) *apptest.Service {
 	w.Helper()
 	out, err := os.Create(filepath.Join(w.Dir, "log"))
@@ -95,14 +94,14 @@ func healthOf(s *apptest.Service) (h app.Health) {
 	return h
 }
 
-// waitDrained waits until nothing is to be sent any more.
+// waitDrained waits until the queue is empty.
 func waitDrained(s *apptest.Service) {
 	s.W.Helper()
 	s.W.Until("the queue is empty", func() bool { return healthOf(s).Queued == 0 })
 }
 
-// paidEvent lets n customers pay, each at the next device, and returns the signed webhooks as they
-// go over the wire. They are not sent.
+// paidEvent pays n times, each time at the next device. It returns the bytes of the signed webhooks
+// without sending them, and their sessions.
 func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []string) {
 	w.Helper()
 	bought := make(map[string]bool, n)
@@ -122,7 +121,7 @@ func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []
 	return webhooks, sessions
 }
 
-// withoutStore verifies and decodes a webhook as the service does, and stores nothing.
+// withoutStore returns a handler that verifies and decodes a webhook and stores nothing.
 func withoutStore() http.Handler {
 	secrets := stripeapi.WebhookSecrets{fixture.TestSecret}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -139,8 +138,8 @@ func withoutStore() http.Handler {
 	})
 }
 
-// benchWebhook measures durable acknowledgements while each payment is also delivered. All of it,
-// the customers, Stripe, the bridge and Notehub, is on this machine.
+// benchWebhook measures durable acknowledgements while the bridge also delivers each payment.
+// Customers, Stripe and Notehub run on the same machine.
 func benchWebhook(t *testing.T, r *report) {
 	const devices, rounds, alone, together, connections = 1000, 7, 300, 3000, 64
 	w, s := busy(t, devices)
@@ -160,84 +159,55 @@ func benchWebhook(t *testing.T, r *report) {
 		waitDrained(s)
 		end := time.Since(began)
 		if n == 0 {
-			continue // it warms up
+			continue // the first round warms up
 		}
 		rate := together / stored.Seconds()
 		floor = append(floor, median(unstored).Seconds())
-		times, inSyncs = append(
-			times,
-			median(each).Seconds(),
-		), append(
-			inSyncs,
-			float64(median(each))/float64(median(sync)),
-		)
-		syncs, rates, overSyncs = append(
-			syncs,
-			perSecond(sync),
-		), append(
-			rates,
-			rate,
-		), append(
-			overSyncs,
-			rate/perSecond(sync),
-		)
-		bareRates, overBare = append(
-			bareRates,
-			together/bare.Seconds(),
-		), append(
-			overBare,
-			bare.Seconds()/stored.Seconds(),
-		)
+		times = append(times, median(each).Seconds())
+		inSyncs = append(inSyncs, float64(median(each))/float64(median(sync)))
+		syncs = append(syncs, perSecond(sync))
+		rates = append(rates, rate)
+		overSyncs = append(overSyncs, rate/perSecond(sync))
+		bareRates = append(bareRates, together/bare.Seconds())
+		overBare = append(overBare, bare.Seconds()/stored.Seconds())
 		delivered = append(delivered, together/end.Seconds())
 	}
 	seconds := func(list []float64) string { return short(time.Duration(median(list) * float64(time.Second))) }
 	units, many, share := median(inSyncs), median(overSyncs), median(overBare)
-	r.add(
-		t,
-		figure{
-			name:     "durable acknowledgement, 1 connection",
-			got:      seconds(times),
-			baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
-			ratio:    fmt.Sprintf("%.1f", units),
-			wanted:   "≤ 5",
-			short:    units > 5,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "durable acknowledgements, 64 connections",
-			got:      inSeconds(median(rates)),
-			baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
-			ratio:    fmt.Sprintf("%.2f", many),
-			wanted:   "> 1",
-			short:    many <= 1,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "the same",
-			got:      inSeconds(median(rates)),
-			baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
-			ratio:    fmt.Sprintf("%.2f", share),
-			wanted:   "≥ 0.5",
-			short:    share < 0.5,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "payments from webhook to settled note, 64 connections",
-			got:      inSeconds(median(delivered)),
-			baseline: "acknowledged alone: " + inSeconds(median(rates)),
-			ratio:    fmt.Sprintf("%.2f", median(delivered)/median(rates)),
-		},
-	)
+	r.add(t, figure{
+		name:     "durable acknowledgement, 1 connection",
+		got:      seconds(times),
+		baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
+		ratio:    fmt.Sprintf("%.1f", units),
+		target:   "≤ 5",
+		missed:   units > 5,
+	})
+	r.add(t, figure{
+		name:     "durable acknowledgements, 64 connections",
+		got:      inSeconds(median(rates)),
+		baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
+		ratio:    fmt.Sprintf("%.2f", many),
+		target:   "> 1",
+		missed:   many <= 1,
+	})
+	r.add(t, figure{
+		name:     "durable acknowledgements, 64 connections",
+		got:      inSeconds(median(rates)),
+		baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
+		ratio:    fmt.Sprintf("%.2f", share),
+		target:   "≥ 0.5",
+		missed:   share < 0.5,
+	})
+	r.add(t, figure{
+		name:     "payments from webhook to recorded note, 64 connections",
+		got:      inSeconds(median(delivered)),
+		baseline: "only acknowledged: " + inSeconds(median(rates)),
+		ratio:    fmt.Sprintf("%.2f", median(delivered)/median(rates)),
+	})
 }
 
-// benchWire measures the time from a webhook's first byte to the note's request at Notehub, one
-// payment after another.
+// benchWire measures the time from a webhook's first byte to the note's request at Notehub, for one
+// payment at a time.
 func benchWire(t *testing.T, r *report) {
 	const devices, payments = 100, 1000
 	w, s := busy(t, devices)
@@ -247,11 +217,11 @@ func benchWire(t *testing.T, r *report) {
 		t.Fatal(err)
 	}
 	defer c.conn.Close()
-	pace := time.NewTicker(10 * time.Millisecond)
-	defer pace.Stop()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
 	sent := make(map[string]time.Time, payments)
 	for i, webhook := range webhooks {
-		<-pace.C
+		<-ticker.C
 		sent[sessions[i]] = time.Now()
 		if status, err := c.call(webhook); err != nil || status != http.StatusOK {
 			t.Fatalf("status %d, %v", status, err)
@@ -274,29 +244,23 @@ func benchWire(t *testing.T, r *report) {
 		t.Fatalf("%d notes for %d payments", len(took), payments)
 	}
 	sync := median(syncTimes(t, w.Dir, 500))
-	half, most := quantile(took, 0.5), quantile(took, 0.99)
+	half, slow := quantile(took, 0.5), quantile(took, 0.99)
 	inSyncs := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(sync)) }
-	baseline := "one `fdatasync`, of which it waits for one: " + short(sync)
-	r.add(
-		t,
-		figure{
-			name:     "webhook to note on the wire, median",
-			got:      short(half),
-			baseline: baseline,
-			ratio:    inSyncs(half),
-			wanted:   "≤ 2 ms",
-			short:    half > 2*time.Millisecond,
-		},
-	)
-	r.add(
-		t,
-		figure{
-			name:     "webhook to note on the wire, 99 of 100",
-			got:      short(most),
-			baseline: baseline,
-			ratio:    inSyncs(most),
-			wanted:   "≤ 10 ms",
-			short:    most > 10*time.Millisecond,
-		},
-	)
+	baseline := "the one `fdatasync` that it waits for: " + short(sync)
+	r.add(t, figure{
+		name:     "webhook to note on the wire, median",
+		got:      short(half),
+		baseline: baseline,
+		ratio:    inSyncs(half),
+		target:   "≤ 2 ms",
+		missed:   half > 2*time.Millisecond,
+	})
+	r.add(t, figure{
+		name:     "webhook to note on the wire, 99 of 100",
+		got:      short(slow),
+		baseline: baseline,
+		ratio:    inSyncs(slow),
+		target:   "≤ 10 ms",
+		missed:   slow > 10*time.Millisecond,
+	})
 }

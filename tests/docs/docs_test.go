@@ -1,6 +1,7 @@
-// Package docs checks the documents: what they name exists, and what has to be in them is.
+// Package docs checks that whatever the documents name exists, and that they name whatever they
+// have to.
 //
-// It does not check whether a sentence is true.
+// It does not know whether a sentence is true.
 package docs
 
 import (
@@ -19,9 +20,6 @@ const root = "../.."
 // planned returns paths and make targets that documents describe ahead of the code. When all of
 // them exist, the test asks to delete this list.
 func planned() []string { return nil }
-
-// generated returns the documents that a program writes, whose prose the program decides.
-func generated() []string { return []string{"docs/performance.md"} }
 
 // foreign returns words in backticks that are names of other programs or examples, and not ours.
 func foreign() []string {
@@ -321,9 +319,6 @@ var label = regexp.MustCompile(`^\s*(?:[-*>] |\d+\. |#+ (?:\d+\. )?)?(?:\*\*[^*]
 func TestLines(t *testing.T) {
 	t.Parallel()
 	for _, name := range documents(t) {
-		if slices.Contains(generated(), name) {
-			continue
-		}
 		for _, l := range lines(read(t, name)) {
 			length := len([]rune(l.text))
 			switch {

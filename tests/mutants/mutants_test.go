@@ -1,3 +1,5 @@
+// Package mutants checks that a test fails for each guard that a patch removes. It does not know what
+// the guards protect.
 package mutants
 
 import (
@@ -12,19 +14,19 @@ import (
 	"time"
 )
 
-// root is the module's directory, to which the patches' paths are relative.
+// root is the module's directory. Paths in patches are relative to it.
 const root = "../.."
 
-// TestMutants: each patch in patches takes one guard away, and then the test that its first line
-// names, in go test's own words, must fail. It is one that is there for this guard; for a few it is
-// the histories, which have to find such a loss, too. That each patch still applies is always
-// checked; the tests run where NOTEPAY_MUTANTS is set, for they take minutes (make mutants).
+// TestMutants requires a test to fail for each patch in patches, which removes one guard. The first
+// line of the patch has the arguments of go test. Most name the test of this guard, and a few the
+// histories. The tests run only if NOTEPAY_MUTANTS is set, because they take minutes (make
+// mutants). Without it, TestMutants checks that each patch applies.
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("patches/*.patch")
 	if err != nil || len(patches) == 0 {
 		t.Fatalf("no patches: %v", err)
 	}
-	two := make(chan struct{}, 2) // go test itself uses all cores for what it builds
+	two := make(chan struct{}, 2) // go test uses all cores to build
 	for _, patch := range patches {
 		t.Run(strings.TrimSuffix(filepath.Base(patch), ".patch"), func(t *testing.T) {
 			t.Parallel()
@@ -36,25 +38,12 @@ func TestMutants(t *testing.T) {
 			defer func() { <-two }()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			test := exec.CommandContext(
-				ctx,
-				"go",
-				append(
-					[]string{
-						"test",
-						"-overlay",
-						overlay,
-						"-vet=off",
-						"-count=1",
-						"-short",
-						"-failfast",
-						"-timeout",
-						"150s",
-					},
-					tests...)...)
+			args := []string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast"}
+			args = append(args, "-timeout", "150s")
+			test := exec.CommandContext(ctx, "go", append(args, tests...)...)
 			test.Dir = root
 			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms",
-				// for what the tests build themselves
+				// for builds by the tests
 				"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
 			out, err := test.CombinedOutput()
 			switch {
@@ -67,8 +56,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutate applies a patch to a copy of its file, and returns what go test is asked for and the
-// overlay that has it see the copy.
+// mutate applies a patch to a copy of its file. It returns the arguments of go test and the overlay
+// that replaces the file by the copy.
 func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 	t.Helper()
 	raw, err := os.ReadFile(patch)
@@ -79,7 +68,7 @@ func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 	tests = strings.Fields(strings.TrimPrefix(head, "tests:"))
 	var file, text string
 	for _, hunk := range strings.Split(diff, "\n@@") {
-		if file == "" { // what stands before the first hunk names the file
+		if file == "" { // the header names the file
 			_, name, _ := strings.Cut(hunk, "\n+++ b/")
 			file = strings.TrimSpace(name)
 			original, err := os.ReadFile(filepath.Join(root, file))
@@ -91,7 +80,7 @@ func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 		}
 		before, after := sides(hunk)
 		if n := strings.Count(text, before); n != 1 {
-			t.Fatalf("%s no longer applies: its text stands %d times in %s:\n%s", patch, n, file, before)
+			t.Fatalf("%s no longer applies: its text occurs %d times in %s:\n%s", patch, n, file, before)
 		}
 		text = strings.Replace(text, before, after, 1)
 	}
@@ -114,9 +103,9 @@ func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 	return tests, overlay
 }
 
-// sides are what a hunk of a unified diff replaces and what by.
+// sides returns the text before and after a hunk of a unified diff.
 func sides(hunk string) (before, after string) {
-	_, lines, _ := strings.Cut(hunk, "\n") // the line numbers say nothing that the text does not
+	_, lines, _ := strings.Cut(hunk, "\n") // the line numbers are not needed
 	if !strings.HasSuffix(lines, "\n") {
 		lines += "\n"
 	}

@@ -31,13 +31,13 @@ const (
 	maxQuiet = 4 * time.Minute
 )
 
-// TestChaos: customers pay at machines of every kind while a third of all calls fail in every way
-// the sandbox knows, events come late, twice or never, refunds fail, machines break, clocks step,
-// the service is killed about every second, and the ledger is replaced by older copies of it. Then
-// all is quiet, and every payment has to come to its end: the machine has its one credit, or the
-// customer the money, or a person is told.
+// TestChaos lets customers pay at machines of every kind while everything fails. A third of all
+// calls fails in every way that the sandbox knows. Events are late, repeated or lost, refunds fail,
+// machines break, and clocks step. The test kills the service about every second, and replaces the
+// ledger by older copies. Then all trouble ends, and every payment must end. The machine has its
+// one credit, the customer has the money, or the payment needs attention.
 //
-// NOTEPAY_CHAOS_TIME sets how long (6s if it is not set), NOTEPAY_CHAOS_SEED which chaos.
+// NOTEPAY_CHAOS_TIME sets the duration (6s by default), and NOTEPAY_CHAOS_SEED the seed.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real time passes")
@@ -55,8 +55,17 @@ func TestChaos(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for n, kind := range []*chaos{
 		{name: "three keys"},
-		{name: "confirming", confirms: true, settings: []string{"CONFIRM_WITHIN", "10s", "NOTEHUB_ROUTE_TOKEN", apptest.RouteToken}},
-		{name: "money held", confirms: true, held: true, settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"}},
+		{
+			name:     "confirming",
+			confirms: true,
+			settings: []string{"CONFIRM_WITHIN", "10s", "NOTEHUB_ROUTE_TOKEN", apptest.RouteToken},
+		},
+		{
+			name:     "money held",
+			confirms: true,
+			held:     true,
+			settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"},
+		},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +75,7 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// chaos is one kind of world that everything goes wrong in.
+// chaos is a world of one kind in which everything fails.
 type chaos struct {
 	name           string
 	confirms, held bool
@@ -77,13 +86,13 @@ type chaos struct {
 	mu    sync.Mutex
 	quiet bool
 	calls int // to the vendors
-	hurt  int // of these met a scripted outcome
+	hurt  int // of these had a scripted outcome
 	kills int
 
 	restores *restores
 }
 
-// dice is a source of chance that many may share.
+// dice is a random source for concurrent use.
 type dice struct {
 	mu sync.Mutex
 	r  *rand.Rand
@@ -95,8 +104,8 @@ func (d *dice) under(n int) int {
 	return d.r.IntN(n)
 }
 
-func (d *dice) between(least, most time.Duration) time.Duration {
-	return least + time.Duration(d.under(int(most-least)))
+func (d *dice) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(d.under(int(high-low)))
 }
 
 func (c *chaos) run(t *testing.T, length time.Duration) {
@@ -121,7 +130,7 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 		)
 		hosting.Go(func() { m.Run(running) })
 	}
-	ahead := c.random.between(-110*time.Second, 110*time.Second) // no more, or nothing is sold
+	ahead := c.random.between(-110*time.Second, 110*time.Second) // more would stop sales
 	w.Clocks(ahead)
 	c.restores = c.newRestores()
 	p := c.spawn()
@@ -142,7 +151,7 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 		c.backUp()
 		p.Kill(t)
 		restored := c.restoreOrCopy()
-		if c.random.under(6) == 0 { // a host that slept, or whose clock was set back
+		if c.random.under(6) == 0 { // the host slept, or its clock was set back
 			ahead += c.random.between(5*time.Second, 90*time.Second)
 			w.Clocks(ahead)
 		}
@@ -166,13 +175,13 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	if len(open) > 0 {
 		t.Errorf("after %v of quiet these are not at an end:\n%s", maxQuiet, strings.Join(open, "\n"))
 	}
-	for _, m := range w.Machines { // what was fetched last
+	for _, m := range w.Machines { // runs the credits that were fetched last
 		m.Step()
 	}
 	c.sum(time.Since(began))
 }
 
-// spawn starts the service, and tells the vendors where it is.
+// spawn starts the service and gives the vendors its address.
 func (c *chaos) spawn() *apptest.Process {
 	p := c.world.Spawn()
 	c.world.Stripe.SetEndpoint(p.Url+"/webhook/stripe", fixture.TestSecret)
@@ -182,8 +191,7 @@ func (c *chaos) spawn() *apptest.Process {
 	return p
 }
 
-// hurtNext has a third of all calls meet trouble: each call decides about the one that comes after
-// it.
+// hurtNext makes a third of all calls fail. Each call decides about the next one.
 func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
 	c.mu.Lock()
 	if !c.quiet {
@@ -205,43 +213,53 @@ func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
 	s.Next("{any} /{rest...}", o)
 }
 
-// Both vendors' troubles: the reply is lost on either side of the effect, a server or a gateway
-// fails, and what refuses everybody.
+// The troubles of both vendors are lost replies, with or without the effect, failures of a server
+// or a gateway, and general refusals.
 var (
-	everybodysTroubles = []sandbox.Outcome{
-		{}, {Applied: true}, {Status: 500}, {Status: 502, Body: "<html>bad gateway</html>"}, {Status: 503}, {Status: 504, Body: "<html>timeout</html>"},
-		{
-			Status:  500,
-			Applied: true,
-		}, {Status: 502, Applied: true, Body: "<html>bad gateway</html>"}, {Status: 504, Applied: true, Body: "<html>timeout</html>"},
-		{
-			Status: 401,
-		}, {Status: 403}, {Status: 404, Body: "<html>no such page</html>"}, {Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+	commonTroubles = []sandbox.Outcome{
+		{},
+		{Applied: true},
+		{Status: 500},
+		{Status: 502, Body: "<html>bad gateway</html>"},
+		{Status: 503},
+		{Status: 504, Body: "<html>timeout</html>"},
+		{Status: 500, Applied: true},
+		{Status: 502, Applied: true, Body: "<html>bad gateway</html>"},
+		{Status: 504, Applied: true, Body: "<html>timeout</html>"},
+		{Status: 401},
+		{Status: 403},
+		{Status: 404, Body: "<html>no such page</html>"},
+		{Status: 429},
+		{Status: 429, Header: http.Header{"Retry-After": {"1"}}},
 		{Status: 200, Applied: true},
 	}
-	stripeTroubles  = slices.Concat(everybodysTroubles, []sandbox.Outcome{{Status: 409}})
-	notehubTroubles = slices.Concat(everybodysTroubles, []sandbox.Outcome{
+	stripeTroubles  = slices.Concat(commonTroubles, []sandbox.Outcome{{Status: 409}})
+	notehubTroubles = slices.Concat(commonTroubles, []sandbox.Outcome{
 		{
 			Status: 400,
-			Body:   `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`,
+			Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)",` +
+				`"code":400,"status":"Bad Request"}`,
 		},
 	})
 )
 
-// pay is the customers.
+// pay lets customers pay until the chaos ends.
 func (c *chaos) pay(ctx context.Context, links []string) {
 	for n := 0; n < maxPayments && ctx.Err() == nil; n++ {
 		session, err := c.world.Stripe.Pay(
 			links[c.random.under(len(links))],
-			sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
-				EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)], Free: c.random.under(20) == 0},
+			sandbox.PayOptions{
+				NoWebhook:   c.random.under(10) == 0,
+				EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)],
+				Free:        c.random.under(20) == 0,
+			},
 		)
 		if err != nil {
 			c.world.Error(err)
 			return
 		}
 		rest(ctx, c.random.between(50*time.Millisecond, 900*time.Millisecond))
-		switch c.random.under(25) { // somebody else's hand
+		switch c.random.under(25) { // an action in the Dashboard or of the bank
 		case 0:
 			c.world.Stripe.Refund(session.ID, 0)
 			c.world.Stripe.CancelAuthorization(session.ID)
@@ -250,16 +268,13 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 		case 2:
 			c.world.Stripe.Dispute(session.ID)
 		case 3:
-			c.world.Stripe.OpenDispute(
-				session.ID,
-				[]string{"warning_needs_response", "prevented"}[c.random.under(2)],
-				0,
-			)
+			c.world.Stripe.OpenDispute(session.ID,
+				[]string{"warning_needs_response", "prevented"}[c.random.under(2)], 0)
 		}
 	}
 }
 
-// shake changes how events come, what becomes of refunds, and what the machines do.
+// shake changes the delivery of events, the result of refunds, and the behavior of machines.
 func (c *chaos) shake(ctx context.Context) {
 	flag := func(one int) bool { return c.random.under(one) == 0 }
 	for ctx.Err() == nil {
@@ -315,16 +330,16 @@ func (c *chaos) calm() {
 	}
 }
 
-// stands is how a payment stands, as the operator is told.
-type stands struct {
+// paymentState is the state of a payment in the operator's API.
+type paymentState struct {
 	SessionID      string `json:"session_id"`
 	Money, Machine string
 	Reason         string
 	NeedsAttention bool `json:"needs_attention"`
 }
 
-// closed is when nothing is left to be done for a payment.
-func (c *chaos) closed(p stands) bool {
+// closed reports whether a payment needs no further work.
+func (c *chaos) closed(p paymentState) bool {
 	switch {
 	case p.NeedsAttention:
 		return true
@@ -333,25 +348,22 @@ func (c *chaos) closed(p stands) bool {
 	case p.Money == "refunded" || p.Money == "released":
 		return true
 	}
-	return p.Money == "paid" &&
-		(p.Machine == "started" || p.Machine == "done" || p.Machine == "fetched" && !c.confirms || p.Machine == "failed")
+	over := p.Machine == "started" || p.Machine == "done" || p.Machine == "failed"
+	return p.Money == "paid" && (over || p.Machine == "fetched" && !c.confirms)
 }
 
-// untilClosed waits until every session that was paid is a payment, and every payment closed. It
-// returns those that are not.
+// untilClosed waits until every paid session has a payment and every payment is closed. It returns
+// those that are not.
 func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 	s := &apptest.Service{W: c.world, Url: p.Url}
 	for deadline := time.Now().Add(maxQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
 		open = nil
-		known := map[string]stands{}
+		known := map[string]paymentState{}
 		for cursor := ""; ; {
-			_, _, text := s.Get(
-				"/api/payments?limit=200&cursor="+cursor,
-				"Authorization",
-				"Bearer "+apptest.OperatorToken,
-			)
+			_, _, text := s.Get("/api/payments?limit=200&cursor="+cursor, "Authorization",
+				"Bearer "+apptest.OperatorToken)
 			var page struct {
-				Payments []stands
+				Payments []paymentState
 				Next     string `json:"next_cursor"`
 			}
 			if err := json.Unmarshal([]byte(text), &page); err != nil {
@@ -370,7 +382,7 @@ func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 			case session.Status != "complete" || session.DeviceUID == "":
 			case !ok:
 				_, _, _, intent := c.world.Stripe.Money(session.ID)
-				if intent != "canceled" { // a hold that was let go before we heard of it is no payment
+				if intent != "canceled" { // an authorization canceled before its event makes no payment
 					open = append(open, "lost: "+session.ID)
 				}
 			case !c.closed(p):
@@ -383,7 +395,7 @@ func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 	}
 }
 
-// sum prints what happened, and looks for credits that were given twice.
+// sum logs what happened and reports credits that were delivered twice.
 func (c *chaos) sum(quiet time.Duration) {
 	w := c.world
 	l, err := ledger.Open(w.Context(), w.Env["DATABASE_URL"])
@@ -436,7 +448,8 @@ func (c *chaos) sum(quiet time.Duration) {
 		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
 	}
 	w.Logf(
-		"%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
+		"%d payments, %d kills, %d of %d calls failed, %d notes, %d refunded by us, %d for the operator, "+
+			"quiet after %v, %d second starts of machines that do not know credits",
 		payments,
 		c.kills,
 		c.hurt,
@@ -452,7 +465,7 @@ func (c *chaos) sum(quiet time.Duration) {
 	}
 }
 
-// rest waits in real time, as a process of its own does.
+// rest waits in real time, because the service is a separate process.
 func rest(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

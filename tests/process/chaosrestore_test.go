@@ -9,15 +9,14 @@ import (
 	"notepay/internal/apptest"
 )
 
-// enoughKills is after how many kills the chaos has restored the ledger from a copy of each kind,
-// whatever the dice say: each copy is made after at most 6 kills and restored after at most 4 more.
+// enoughKills is the number of kills after which the ledger was restored from a copy of each kind.
+// Each copy is made after at most 6 kills and restored after at most 4 more.
 const enoughKills = 20
 
-// restores makes copies of the ledger in turn by `notepay backup` and in other ways, and restores
-// them.
+// restores makes copies of the ledger, by `notepay backup` and plainly in turns, and restores them.
 type restores struct {
 	stamped bool            // the kind of the next copy
-	next    int             // kills until it is made or, if it is made, restored
+	next    int             // kills until the copy is made or, once it is made, restored
 	made    *apptest.Rewind // not restored yet
 }
 
@@ -25,7 +24,7 @@ func (c *chaos) newRestores() *restores {
 	return &restores{stamped: c.random.under(2) == 0, next: c.random.under(4)}
 }
 
-// backUp copies the running ledger by `notepay backup`, if the time has come.
+// backUp copies the running ledger by `notepay backup` if a backup is due.
 func (c *chaos) backUp() {
 	r := c.restores
 	if r.made != nil || !r.stamped || r.next > 0 {
@@ -42,8 +41,8 @@ func (c *chaos) backUp() {
 	c.copied(made)
 }
 
-// restoreOrCopy does what is due while the service is dead: it copies the ledger's files, or puts a
-// copy in the ledger's place. It returns the restore whose start is next, nil if there is none.
+// restoreOrCopy copies the ledger's files or restores a copy, if one of them is due. The service
+// must not run. It returns the restore that the next start uses, nil if there is none.
 func (c *chaos) restoreOrCopy() *apptest.Rewind {
 	r := c.restores
 	if r.next > 0 {
@@ -67,14 +66,14 @@ func (c *chaos) restoreOrCopy() *apptest.Rewind {
 	return made
 }
 
-// copied notes what a new copy holds, and when it is to be restored.
+// copied records what a new copy holds and when to restore it.
 func (c *chaos) copied(made *apptest.Rewind) {
 	made.Read(c.world)
 	c.restores.made, c.restores.next = made, 1+c.random.under(3)
 }
 
-// putInPlace puts a copy in the place of the dead ledger: a backup as the README says, any other as
-// a snapshot of the whole host does, where nothing is left of the later ledger.
+// putInPlace replaces the dead ledger by a copy. A backup is restored as the README says. A plain
+// copy is restored like a snapshot of the whole host, so that nothing is left of the later ledger.
 func (c *chaos) putInPlace(made *apptest.Rewind) {
 	w, database := c.world, c.world.Env["DATABASE_URL"]
 	if made.Stamped {
@@ -91,7 +90,7 @@ func (c *chaos) putInPlace(made *apptest.Rewind) {
 	apptest.CopyLedger(w, made.Path, database)
 }
 
-// forget notes what a copy does not know that is about to be started.
+// forget records what the next copy does not know.
 func (c *chaos) forget(r *apptest.Rewind) {
 	r.Started, r.Unknown, r.Accepted = c.world.Stripe.Now(), map[string]bool{}, map[string]bool{}
 	for _, e := range c.world.Stripe.Events() {
@@ -102,8 +101,8 @@ func (c *chaos) forget(r *apptest.Rewind) {
 	}
 }
 
-// started notes what was paid while a restored ledger started. Stripe tries again to deliver some
-// of what was not accepted, because its answers were lost.
+// started records what was paid while a restored ledger started. Stripe retries some events whose
+// replies were lost.
 func (c *chaos) started(r *apptest.Rewind) {
 	for _, session := range c.world.Stripe.Sessions() {
 		if _, noted := r.Unknown[session.ID]; !noted && !r.Known[session.ID] {
@@ -112,7 +111,7 @@ func (c *chaos) started(r *apptest.Rewind) {
 	}
 	for _, e := range c.world.Stripe.Events() {
 		if accepted, noted := r.Accepted[e.ObjectID]; noted && !accepted && c.random.under(2) == 0 {
-			_, _ = c.world.Stripe.Send(e.ID) // what is not accepted now is listed
+			_, _ = c.world.Stripe.Send(e.ID) // notepay reads the rest from Stripe's list
 		}
 	}
 }

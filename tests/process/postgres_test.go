@@ -18,8 +18,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// database is a PostgreSQL server of the test's own. It ends with the test, also if the test is
-// killed.
+// database is a PostgreSQL server for one test. It ends with the test, even if the test is killed.
 type database struct {
 	*testing.T
 	url     string
@@ -64,7 +63,7 @@ func (d *database) answer() string {
 	return d.answers.Text()
 }
 
-// do has the server do something: stop, restart, promote, hang, resume.
+// do runs a command of the server: stop, restart, promote, hang or resume.
 func (d *database) do(verb string) {
 	d.Helper()
 	if _, err := fmt.Fprintln(d.verbs, verb); err != nil {
@@ -75,7 +74,7 @@ func (d *database) do(verb string) {
 	}
 }
 
-// onPostgres starts a service on a server of its own, and waits until it sells.
+// onPostgres starts a service on a new server and waits until it sells.
 func onPostgres(t *testing.T) (*database, *apptest.World, *apptest.Process, *apptest.Service, string) {
 	t.Helper()
 	d := startPostgres(t)
@@ -94,7 +93,7 @@ func TestPostgresHangs(t *testing.T) {
 	_, header, _ := s.Get("/payment/success?session_id=" + paid.ID)
 
 	d.do("hang")
-	for range 3 { // the first requests may meet connections that were idle, the later ones a full pool
+	for range 3 { // the first requests may use idle connections, and the later ones find a full pool
 		if status, text := s.Within(6*time.Second, "/health"); status != http.StatusServiceUnavailable {
 			t.Errorf("/health while the server hangs: %d %s; want 503", status, text)
 		}
@@ -125,7 +124,7 @@ func TestPostgresHangsWhileTheServiceStops(t *testing.T) {
 	t.Parallel()
 	d, w, p, s, link := onPostgres(t)
 	d.do("hang")
-	w.Pay(link, sandbox.PayOptions{}) // its webhook is under way
+	w.Pay(link, sandbox.PayOptions{}) // its webhook is in flight
 	s.Within(6*time.Second, "/health")
 	w.Terminated(p)
 	d.do("resume")
@@ -136,8 +135,7 @@ func TestPostgresIsGone(t *testing.T) {
 	d, w, p, s, _ := onPostgres(t)
 	d.do("stop")
 	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
-		report,
-		"cannot record payments",
+		report, "cannot record payments",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
@@ -152,12 +150,12 @@ func TestPostgresRestarts(t *testing.T) {
 	s.Selling(fixture.Washer)
 	session := w.Pay(link, sandbox.PayOptions{})
 	s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
-	// The first has taken the lock again before it wrote.
+	// The service took the lock again before it wrote.
 	if code, _, complaint := w.Command("serve"); code != 1 || !strings.Contains(complaint, ledger.ErrLocked.Error()) {
 		t.Errorf("a second service: %d, %q; want %v", code, complaint, ledger.ErrLocked)
 	}
 	d.do("restart")
-	w.Terminated(p) // whether it has the lock again or not
+	w.Terminated(p) // with or without the lock
 }
 
 func TestPostgresLockIsLost(t *testing.T) {
@@ -174,12 +172,12 @@ func TestPostgresLockIsLost(t *testing.T) {
 		t.Fatalf("%d sessions ended, %v; want that with the lock", n, err)
 	}
 	p.Loses(t)
-	next := w.Spawn() // as a supervisor does
+	next := w.Spawn() // like a supervisor
 	(&apptest.Service{W: w, Url: next.Url}).Selling(fixture.Washer)
 	w.Terminated(next)
 }
 
-// Another service that opened the database while the server restarted has the lock, or has had it.
+// Another service opened the database during the restart, and it has the lock or had it.
 func TestPostgresLockIsTakenByAnother(t *testing.T) {
 	t.Parallel()
 	d, _, p, _, _ := onPostgres(t)

@@ -39,7 +39,7 @@ func TestRestoreOfABackup(t *testing.T) {
 	}
 	p.Kill(t)
 
-	// The copy in the ledger's place, by hand, while the dead ledger's log is still there.
+	// The copy replaces the ledger by hand, and the log of the dead ledger is still there.
 	whole, err := os.ReadFile(database)
 	if err != nil {
 		t.Fatal(err)
@@ -68,8 +68,8 @@ func TestRestoreOfABackup(t *testing.T) {
 		!strings.Contains(out, "is kept as "+database+".replaced-") {
 		t.Fatalf("restore: %d, %q, %q", code, out, complaint)
 	}
-	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the
-	// copy was in use.
+	// Stripe's times have a resolution of a second, so the test waits for the next one before it
+	// uses the copy.
 	time.Sleep(time.Until(second.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
 	again := w.Start()
 	again.Payment(first.ID, "sent", apptest.Has(`"machine":"sent"`))
@@ -99,8 +99,8 @@ func TestRestoreCommandLine(t *testing.T) {
 	}
 }
 
-// What is paid while the ledger is not in its place is not acknowledged, and nothing more is sold.
-func TestALedgerMovedWhileTheServiceRuns(t *testing.T) {
+// While the ledger's file is moved, notepay acknowledges no payment and stops sales.
+func TestLedgerMovedWhileTheServiceRuns(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("open files cannot be moved there")
@@ -150,7 +150,7 @@ func TestALedgerMovedWhileTheServiceRuns(t *testing.T) {
 	w.Stopped(w.Start())
 }
 
-func TestADamagedLedgerStopsSales(t *testing.T) {
+func TestDamagedLedgerStopsSales(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	database := w.Env["DATABASE_URL"]
@@ -168,7 +168,7 @@ func TestADamagedLedgerStopsSales(t *testing.T) {
 	}
 	damaged := append([]byte(nil), whole...)
 	for page := 4096; page < len(damaged); page += 4096 {
-		// Leaves of the events' table.
+		// These are leaf pages of the events' table.
 		if damaged[page] == 13 && strings.Contains(string(damaged[page:page+4096]), "evt_") {
 			copy(damaged[page:], "\xff\xff\xff\xff\xff\xff\xff\xff")
 		}

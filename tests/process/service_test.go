@@ -1,3 +1,5 @@
+// Package process runs the real process against the simulated vendors over HTTP. It kills and stops
+// the process, and breaks its disk, database and vendors. It waits in real time.
 package process
 
 import (
@@ -15,7 +17,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
+func TestScanPayStart(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	machine := w.Machine(sandbox.MachineConfig{Device: fixture.Washer})
@@ -24,8 +26,13 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	session := w.Pay(link, sandbox.PayOptions{})
 
 	note := w.Sent(fixture.Washer, 1)[0]
-	for key, want := range map[string]any{"payment_status": "completed", "session_id": session.ID, "timestamp": float64(session.PaidAt.Unix()),
-		"expires": float64(session.PaidAt.Add(10 * time.Minute).Unix()), "credit_id": payment.CreditID(session.ID)} {
+	for key, want := range map[string]any{
+		"payment_status": "completed",
+		"session_id":     session.ID,
+		"timestamp":      float64(session.PaidAt.Unix()),
+		"expires":        float64(session.PaidAt.Add(10 * time.Minute).Unix()),
+		"credit_id":      payment.CreditID(session.ID),
+	} {
 		if note.Body[key] != want {
 			t.Errorf("note %s is %v; want %v", key, note.Body[key], want)
 		}
@@ -35,7 +42,8 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 		t.Errorf("the machine started %d times; want once", n)
 	}
 	text := s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
-	for _, want := range []string{`"device_name":"Washer 3"`, `"plan":"Warm wash"`, `"amount":350`, `"currency":"eur"`, `"action":"note"`, `"outcome":"ok"`, `"needs_attention":false`} {
+	for _, want := range []string{`"device_name":"Washer 3"`, `"plan":"Warm wash"`, `"amount":350`, `"currency":"eur"`,
+		`"action":"note"`, `"outcome":"ok"`, `"needs_attention":false`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the payment lacks %s:\n%s", want, text)
 		}
@@ -50,9 +58,8 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	}
 }
 
-// AT-02, AT-04 and the orders of Stripe's events: whatever comes, in whatever number and order,
-// there is one note.
-func TestOnePaymentIsOneNote(t *testing.T) {
+// AT-02, AT-04: one note is sent, whatever the number and order of Stripe's events.
+func TestPaymentIsOneNote(t *testing.T) {
 	t.Parallel()
 	for name, pay := range map[string]func(w *apptest.World, s *apptest.Service, link string) sandbox.Session{
 		"one hundred copies at once": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
@@ -82,7 +89,7 @@ func TestOnePaymentIsOneNote(t *testing.T) {
 		},
 		"the success page alone": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
 			session := w.Pay(link, sandbox.PayOptions{NoWebhook: true})
-			w.Until("the success page leads on", func() bool { // it loads itself again until then
+			w.Until("the success page leads on", func() bool { // the page reloads itself until then
 				status, _, _ := s.Get("/payment/success?session_id=" + session.ID)
 				return status == http.StatusSeeOther
 			})
@@ -90,7 +97,9 @@ func TestOnePaymentIsOneNote(t *testing.T) {
 		},
 		"unpaid at first, then paid": func(w *apptest.World, s *apptest.Service, link string) sandbox.Session {
 			session := w.Pay(link, sandbox.PayOptions{Unpaid: true})
-			w.Until("the unpaid session is looked at", func() bool { return strings.Contains(s.Logs.String(), "outcome=awaits_payment") })
+			w.Until("the unpaid session is read", func() bool {
+				return strings.Contains(s.Logs.String(), "outcome=awaits_payment")
+			})
 			if n := len(w.Notehub.Notes(fixture.Washer)); n != 0 {
 				w.Errorf("%d notes for a session that nobody paid", n)
 			}
@@ -109,7 +118,7 @@ func TestOnePaymentIsOneNote(t *testing.T) {
 			w.Sent(fixture.Washer, 1)
 			s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
 			w.Until("Stripe is answered", w.Stripe.Settled)
-			// Once more all of it, when everything is over: nothing may follow.
+			// All events are repeated once more, and nothing may follow.
 			for _, e := range w.Stripe.Events() {
 				if status, err := w.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
 					t.Errorf("a late repeat of %s is answered %d (%v); want 200", e.Type, status, err)
@@ -126,7 +135,7 @@ func TestOnePaymentIsOneNote(t *testing.T) {
 	}
 }
 
-func TestRepeatsAreRecordedAsIgnored(t *testing.T) {
+func TestRepeatedEventsAreRecordedAsIgnored(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -137,15 +146,14 @@ func TestRepeatsAreRecordedAsIgnored(t *testing.T) {
 		t.Errorf("%d repeats logged as duplicate_payment_ignored; want 99", n)
 	}
 	if _, _, metrics := s.Get("/metrics"); !strings.Contains(
-		metrics,
-		`notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`,
+		metrics, `notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`,
 	) {
 		t.Error("the metric does not count 99 repeats")
 	}
 }
 
-// AT-08, AT-09, AT-10: whatever Notehub does, the note arrives, and under one credit id.
-func TestNotehubsTroubleIsNotTheCustomers(t *testing.T) {
+// AT-08, AT-09, AT-10: the note arrives with one credit id, whatever Notehub does.
+func TestNoteArrivesDespiteNotehubTrouble(t *testing.T) {
 	t.Parallel()
 	ten := func(o sandbox.Outcome, n int) (list []sandbox.Outcome) {
 		for range n {
@@ -157,17 +165,25 @@ func TestNotehubsTroubleIsNotTheCustomers(t *testing.T) {
 		outcomes []sandbox.Outcome
 		notes    int // at Notehub in the end
 	}{
-		"down for two calls":               {ten(sandbox.Outcome{Status: 503}, 2), 1},
-		"overloaded, says when to come":    {ten(sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}}, 2), 1},
+		"down for two calls": {ten(sandbox.Outcome{Status: 503}, 2), 1},
+		"overloaded, with a time to retry": {ten(sandbox.Outcome{
+			Status: 429,
+			Header: http.Header{"Retry-After": {"1"}},
+		}, 2), 1},
 		"overloaded, says nothing":         {ten(sandbox.Outcome{Status: 429}, 1), 1},
-		"the token died":                   {ten(sandbox.Outcome{Status: 401}, 1), 1},
-		"the account is suspended a while": {ten(sandbox.Outcome{Status: 403, Body: `{"err":"this billing account is suspended","code":403,"status":"Forbidden"}`}, 2), 1},
+		"the token expired":                {ten(sandbox.Outcome{Status: 401}, 1), 1},
+		"the account is suspended a while": {ten(fixture.Saying(403, "this billing account is suspended"), 2), 1},
 		"a proxy knows no such page":       {ten(sandbox.Outcome{Status: 404, Body: "<html>not found</html>"}, 1), 1},
-		"one hundred notes are pending":    {ten(sandbox.Outcome{Status: 400, Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`}, 1), 1},
-		"slow":                             {ten(sandbox.Outcome{Applied: true, Status: 200, Delay: 2 * time.Second}, 1), 1},
-		"the reply is lost, applied":       {ten(sandbox.Outcome{Applied: true}, 1), 1},
-		"the reply is lost, not applied":   {ten(sandbox.Outcome{}, 1), 1},
-		"a gateway timed out, applied":     {ten(sandbox.Outcome{Applied: true, Status: 504}, 1), 1},
+		"one hundred notes are pending": {ten(fixture.Saying(400,
+			"a maximum of 100 notes may be pending for device (currently 100)"), 1), 1},
+		"slow": {ten(sandbox.Outcome{
+			Applied: true,
+			Status:  200,
+			Delay:   2 * time.Second,
+		}, 1), 1},
+		"the reply is lost, applied":     {ten(sandbox.Outcome{Applied: true}, 1), 1},
+		"the reply is lost, not applied": {ten(sandbox.Outcome{}, 1), 1},
+		"a gateway timed out, applied":   {ten(sandbox.Outcome{Applied: true, Status: 504}, 1), 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +204,7 @@ func TestNotehubsTroubleIsNotTheCustomers(t *testing.T) {
 	}
 }
 
-func TestALostTokenIsFetchedOnceForAll(t *testing.T) {
+func TestTokenIsFetchedOnceForAllCalls(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	const machines = 20
@@ -211,7 +227,7 @@ func TestALostTokenIsFetchedOnceForAll(t *testing.T) {
 	}
 }
 
-func TestARefusedDeviceFailsAndTellsTheOperator(t *testing.T) {
+func TestRefusedDeviceFailsAndIsReported(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -230,8 +246,8 @@ func TestARefusedDeviceFailsAndTellsTheOperator(t *testing.T) {
 	}
 }
 
-// A dead device takes one call's place, not everybody's.
-func TestDeadDevicesHoldUpNobody(t *testing.T) {
+// A dead device occupies one slot for calls, and not all of them.
+func TestDeadDevicesDelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	const dead = 12
@@ -255,12 +271,12 @@ func TestDeadDevicesHoldUpNobody(t *testing.T) {
 	began := time.Now()
 	w.Pay(healthy, sandbox.PayOptions{})
 	w.Sent(fixture.Washer, 1)
-	if took := time.Since(began); took >= payment.CallTimeout { // which is how long a call to a dead one takes
+	if took := time.Since(began); took >= payment.CallTimeout { // how long a call to a dead device takes
 		t.Errorf("the healthy machine waited %v for the dead ones", took)
 	}
 }
 
-func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
+func TestSessionsOfOthers(t *testing.T) {
 	t.Parallel()
 	ours := map[string]string{"device_uid": fixture.Washer, "project": fixture.Project}
 	for name, c := range map[string]struct {
@@ -270,11 +286,14 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 		machine  string // "" for no payment
 		reason   string
 	}{
-		"without a device":               {map[string]string{"order": "7"}, sandbox.PayOptions{}, "not_ours", "", ""},
-		"of another project":             {map[string]string{"device_uid": fixture.Washer, "project": "app:other"}, sandbox.PayOptions{}, "not_ours", "", ""},
-		"triggered by hand":              {map[string]string{"device_uid": fixture.Washer}, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
-		"without a link":                 {ours, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
-		"for a device that is not there": {map[string]string{"device_uid": "dev:gone", "project": fixture.Project}, sandbox.PayOptions{}, "payment_recorded", "failed", "unknown_device"},
+		"without a device": {map[string]string{"order": "7"}, sandbox.PayOptions{}, "not_ours", "", ""},
+		"of another project": {map[string]string{"device_uid": fixture.Washer, "project": "app:other"},
+			sandbox.PayOptions{}, "not_ours", "", ""},
+		"triggered by hand": {map[string]string{"device_uid": fixture.Washer}, sandbox.PayOptions{},
+			"payment_recorded", "sent", ""},
+		"without a link": {ours, sandbox.PayOptions{}, "payment_recorded", "sent", ""},
+		"for a device that is not there": {map[string]string{"device_uid": "dev:gone", "project": fixture.Project},
+			sandbox.PayOptions{}, "payment_recorded", "failed", "unknown_device"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -288,12 +307,13 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 			)
 			w.Until("Stripe is answered", w.Stripe.Settled)
 			if c.machine == "" {
-				if status, _, _ := s.Get("/api/payments/"+session.ID, "Authorization", "Bearer operator-token-1234"); status != http.StatusNotFound {
+				status, _, _ := s.Get("/api/payments/"+session.ID, "Authorization", "Bearer "+apptest.OperatorToken)
+				if status != http.StatusNotFound {
 					t.Errorf("there is a payment (%d); want none", status)
 				}
 				return
 			}
-			if c.reason == "unknown_device" { // the next listing began after the payment
+			if c.reason == "unknown_device" { // once a listing has begun after the payment
 				s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234")
 			}
 			text := s.Payment(session.ID, c.machine, apptest.Has(`"machine":"`+c.machine+`"`))
@@ -305,7 +325,7 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 	}
 }
 
-func TestAnAmountThatIsNotThePlansIsHonouredAndTold(t *testing.T) {
+func TestWrongAmountIsHonoredAndReported(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -316,7 +336,7 @@ func TestAnAmountThatIsNotThePlansIsHonouredAndTold(t *testing.T) {
 	}
 }
 
-func TestACreditThatRanOutIsNotSent(t *testing.T) {
+func TestExpiredCreditIsNotSent(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", "10s")
 	s := w.Start()
@@ -335,13 +355,13 @@ func TestACreditThatRanOutIsNotSent(t *testing.T) {
 	}
 }
 
-func TestARestartSellsAtOnceAndMintsNothing(t *testing.T) {
+func TestRestartSellsAtOnceAndCreatesNoLinks(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	first := w.Start()
 	link := first.Selling(fixture.Washer)
 	w.Stopped(first)
-	// The vendors do not answer at all: what is sold is remembered.
+	// The vendors are down, so the service sells from its ledger.
 	w.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
 	w.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
 	second := w.Start()
@@ -360,7 +380,7 @@ func TestARestartSellsAtOnceAndMintsNothing(t *testing.T) {
 	}
 }
 
-func TestALostDatabaseMintsNothingAndGivesNoSecondCredit(t *testing.T) {
+func TestLostDatabaseCreatesNoLinksAndSendsNoSecondCredit(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	first := w.Start()
@@ -374,8 +394,8 @@ func TestALostDatabaseMintsNothingAndGivesNoSecondCredit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the
-	// new ledger was born.
+	// Stripe's times have a resolution of a second, so the test waits for the next one before the
+	// new ledger begins.
 	time.Sleep(time.Until(session.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
 	second := w.Start()
 	if got := second.Selling(fixture.Washer); got != link {
@@ -400,160 +420,8 @@ func TestALostDatabaseMintsNothingAndGivesNoSecondCredit(t *testing.T) {
 	}
 }
 
-func TestDevicesComeAndGo(t *testing.T) {
-	t.Parallel()
-	w := apptest.NewWorld(t)
-	s := w.Start()
-	s.Selling(fixture.Washer)
-	refresh := func() string {
-		status, _, text := s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234")
-		if status != http.StatusOK {
-			t.Fatalf("refresh answers %d: %s", status, text)
-		}
-		return strings.TrimSpace(text)
-	}
-	w.Notehub.AddDevice(sandbox.Device{UID: "dev:dryer1"})
-	if got, want := refresh(), `{"devices":2,"added":1,"removed":0,"links_created":1}`; got != want {
-		t.Errorf("refresh: %s; want %s", got, want)
-	}
-	s.Selling("dev:dryer1")
-	w.Notehub.RemoveDevice(fixture.Washer)
-	if got, want := refresh(), `{"devices":1,"added":0,"removed":1,"links_created":0}`; got != want {
-		t.Errorf("refresh: %s; want %s", got, want)
-	}
-	if status, _, _ := s.Get("/pay?device=" + fixture.Washer); status != http.StatusNotFound {
-		t.Errorf("a removed device answers %d; want 404", status)
-	}
-	w.ActiveLinks(map[string]string{"dev:dryer1": fixture.Warm})
-	// A page that fails removes nobody.
-	w.Notehub.Next("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 500})
-	if status, _, _ := s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234"); status != http.StatusBadGateway {
-		t.Errorf("a failed refresh answers %d; want 502", status)
-	}
-	s.Selling("dev:dryer1")
-	// It comes back: its old link is made active again, no second one is made.
-	w.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
-	if got, want := refresh(), `{"devices":2,"added":1,"removed":0,"links_created":0}`; got != want {
-		t.Errorf("refresh: %s; want %s", got, want)
-	}
-	s.Selling(fixture.Washer)
-	if n := len(w.Stripe.Links()); n != 2 {
-		t.Errorf("%d links at Stripe; want 2", n)
-	}
-}
-
-func TestAChangedPriceReplacesTheLinkAndTheOldOneIsHonoured(t *testing.T) {
-	t.Parallel()
-	w := apptest.NewWorld(t)
-	w.Stripe.AddPrice(
-		sandbox.Price{
-			ID:       "price_hot",
-			Name:     "Hot wash",
-			Currency: "eur",
-			Amount:   450,
-			Active:   true,
-			Metadata: map[string]string{"duration": "75m", "delayed_start": "5m"},
-		},
-	)
-	first := w.Start()
-	first.Selling(fixture.Washer)
-	open, err := w.Stripe.Open(w.Stripe.Links()[0].ID) // somebody has Stripe's page open while the price changes
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Stopped(first)
-	w.Set("STRIPE_PRICE_ID", "price_hot")
-	second := w.Start()
-	second.Selling(fixture.Washer)
-	w.Until("the old link is deactivated", func() bool { return !w.Stripe.Links()[0].Active })
-	w.ActiveLinks(map[string]string{fixture.Washer: "price_hot"})
-	old := w.Pay(open.ID, sandbox.PayOptions{})
-	text := second.Payment(old.ID, "sent", apptest.Has(`"machine":"sent"`))
-	for _, want := range []string{`"price_id":"` + fixture.Warm + `"`, `"plan":"Warm wash"`, `"amount":350`, `"needs_attention":false`} {
-		if !strings.Contains(text, want) {
-			t.Errorf("the payment lacks %s: %s", want, text)
-		}
-	}
-	w.Pay(second.Selling(fixture.Washer), sandbox.PayOptions{})
-	note := w.Sent(fixture.Washer, 2)[1]
-	if note.Body["duration_s"] != float64(75*60) || note.Body["delayed_start_s"] != float64(5*60) {
-		t.Errorf(
-			"the note's duration is %v, its delay %v; want 4500 and 300",
-			note.Body["duration_s"],
-			note.Body["delayed_start_s"],
-		)
-	}
-}
-
-func TestDuplicateLinksAreDeactivatedAndForeignOnesLeftAlone(t *testing.T) {
-	t.Parallel()
-	w := apptest.NewWorld(t)
-	mine := map[string]string{
-		"app":        "notepay",
-		"project":    fixture.Project,
-		"device_uid": fixture.Washer,
-		"price_id":   fixture.Warm,
-	}
-	first := w.Stripe.AddLink(
-		sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine},
-	)
-	second := w.Stripe.AddLink(
-		sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine},
-	)
-	other := w.Stripe.AddLink(
-		sandbox.Link{
-			DeviceUID: fixture.Washer,
-			PriceID:   fixture.Warm,
-			Active:    true,
-			Metadata: map[string]string{
-				"app":        "notepay",
-				"project":    "app:other",
-				"device_uid": fixture.Washer,
-				"price_id":   fixture.Warm,
-			},
-		},
-	)
-	s := w.Start()
-	w.Until("the duplicate is deactivated", func() bool {
-		for _, l := range w.Stripe.Links() {
-			if l.ID == second.ID {
-				return !l.Active
-			}
-		}
-		return false
-	})
-	if got := s.Selling(fixture.Washer); got != first.URL {
-		t.Errorf("sold through %q; want the first, %q", got, first.URL)
-	}
-	w.Until(
-		"the return URL is set",
-		func() bool { return strings.Contains(w.Stripe.Links()[0].ReturnURL, "{CHECKOUT_SESSION_ID}") },
-	)
-	w.Stopped(s)
-	for _, l := range w.Stripe.Links() {
-		if l.ID == other.ID && !l.Active {
-			t.Error("another project's link was deactivated")
-		}
-	}
-	if n := len(w.Stripe.Links()); n != 3 {
-		t.Errorf("%d links; want the three that were there", n)
-	}
-}
-
-func TestALinkWhoseReplyWasLostIsNotMadeTwice(t *testing.T) {
-	t.Parallel()
-	w := apptest.NewWorld(t)
-	w.Stripe.Next("POST /v1/payment_links", sandbox.Outcome{Applied: true})
-	s := w.Start()
-	s.Selling(fixture.Washer)
-	w.Stopped(s)
-	if n := len(w.Stripe.Links()); n != 1 {
-		t.Errorf("%d links; want 1", n)
-	}
-}
-
-// Work that arrives while the devices are still being listed waits and is not judged.
-func TestAPaymentWhileTheFleetIsLoadingWaits(t *testing.T) {
+// A payment that arrives during the first listing of devices waits.
+func TestPaymentWaitsWhileTheFleetIsLoading(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	w.Notehub.Always("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 503})
@@ -576,21 +444,4 @@ func TestAPaymentWhileTheFleetIsLoadingWaits(t *testing.T) {
 	s.Payment(session.ID, "sent with its plan", func(text string) bool {
 		return apptest.Has(`"machine":"sent"`)(text) && apptest.Has(`"plan":"Warm wash"`)(text)
 	})
-}
-
-func TestTwoPlansAreChosenFrom(t *testing.T) {
-	t.Parallel()
-	w := apptest.NewWorld(t).Set("STRIPE_PRICE_ID", fixture.Warm+",price_hot")
-	w.Stripe.AddPrice(sandbox.Price{ID: "price_hot", Name: "Hot wash", Currency: "jpy", Amount: 450, Active: true})
-	s := w.Start()
-	var page string
-	w.Until("both plans are there", func() bool {
-		_, _, page = s.Get("/pay?device="+fixture.Washer, "Accept", "text/html")
-		return strings.Contains(page, "Warm wash") && strings.Contains(page, "Hot wash")
-	})
-	for _, want := range []string{"€3.50", "¥450", "Washer 3"} {
-		if !strings.Contains(page, want) {
-			t.Errorf("the plan page lacks %q:\n%s", want, page)
-		}
-	}
 }

@@ -15,19 +15,12 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// limitFileSize sets how large a file another process may make, in bytes.
+// limitFileSize limits the size of files that another process may write, in bytes.
 func limitFileSize(t *testing.T, pid int, size uint64) {
 	t.Helper()
 	limit := syscall.Rlimit{Cur: size, Max: math.MaxUint64}
-	_, _, code := syscall.Syscall6(
-		syscall.SYS_PRLIMIT64,
-		uintptr(pid),
-		syscall.RLIMIT_FSIZE,
-		uintptr(unsafe.Pointer(&limit)),
-		0,
-		0,
-		0,
-	)
+	_, _, code := syscall.Syscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE,
+		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	if code != 0 {
 		t.Fatalf("limit the size of files: %v", code)
 	}
@@ -43,8 +36,7 @@ func TestSalesStopWhilePaymentsCannotBeRecorded(t *testing.T) {
 
 	limitFileSize(t, p.Cmd.Process.Pid, 1) // each write fails
 	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
-		report,
-		"notepay cannot record payments: ",
+		report, "notepay cannot record payments: ",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
@@ -73,8 +65,8 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 	link := s.Selling(fixture.Washer)
 
 	filler := filepath.Join(disk, "filler")
-	// filled fills the disk until sales stop: the service makes room by moving its log, which may
-	// be enough to sell on.
+	// filled fills the disk until sales stop. Moving its log frees space for the service, which may
+	// be enough to continue.
 	filled := func(what string, leave uint64) (report string) {
 		t.Helper()
 		w.Until(what, func() bool {
@@ -87,7 +79,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			if free := fs.Bavail * uint64(fs.Frsize); free > leave {
-				_, _ = file.Write(make([]byte, free-leave)) // the service may take room between the look and the write
+				_, _ = file.Write(make([]byte, free-leave)) // the service may use some of the space before this write
 			}
 			if err := file.Close(); err != nil {
 				t.Fatal(err)
@@ -99,8 +91,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 		return report
 	}
 	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(
-		report,
-		"free on the ledger's disk",
+		report, "free on the ledger's disk",
 	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
@@ -109,7 +100,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 	}
 	s.Selling(fixture.Washer)
 	filled("sales stop on a full disk", 0)
-	const customers = 40 // who were on Stripe's page
+	const customers = 40 // with Stripe's page open
 	var sessions []string
 	for range customers {
 		sessions = append(sessions, w.Pay(link, sandbox.PayOptions{}).ID)

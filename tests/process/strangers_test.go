@@ -21,15 +21,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// highestMemory returns the most memory that was in use while f ran, above what was before, in MB.
-// inUse is asked for it again and again.
-func highestMemory(inUse func() int64, f func()) int64 {
-	before, most := inUse(), int64(0)
+// maxMemory returns the maximum growth of the memory in use while f ran, in MB. It polls inUse.
+func maxMemory(inUse func() int64, f func()) int64 {
+	before, grown := inUse(), int64(0)
 	done, measured := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(measured)
 		for {
-			most = max(most, inUse()-before)
+			grown = max(grown, inUse()-before)
 			select {
 			case <-done:
 				return
@@ -40,31 +39,33 @@ func highestMemory(inUse func() int64, f func()) int64 {
 	f()
 	close(done)
 	<-measured
-	return most >> 20
+	return grown >> 20
 }
 
-// Not parallel: the service would be slower to read what is sent.
+// The test is not parallel, because the service would read more slowly.
 func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 	const strangers = 600
 	for name, c := range map[string]struct {
 		header string
-		sent   int    // bytes of the body, of 1 MiB that are announced
-		path   string // "" for the webhook's
+		sent   int    // bytes of the body, of the announced 1 MiB
+		path   string // "" for the webhook
 	}{
 		"almost all is sent":            {"Content-Length: 1048576\r\n", 1<<20 - 1, ""},
 		"half is sent":                  {"Content-Length: 1048576\r\n", 1 << 19, ""},
 		"some is sent":                  {"Content-Length: 1048576\r\n", 20_000, ""},
 		"nothing is sent":               {"Content-Length: 1048576\r\n", 0, ""},
 		"almost all is sent, in chunks": {"Transfer-Encoding: chunked\r\n", 1<<20 - 1, ""},
-		"a form":                        {"Content-Length: 1048576\r\nContent-Type: application/x-www-form-urlencoded\r\n", 1<<20 - 1, "/operator/sign-in"},
-		"a form of many parts":          {"Content-Length: 1048576\r\nContent-Type: multipart/form-data; boundary=x\r\n", 1<<20 - 1, "/operator/refresh"},
+		"a form": {"Content-Length: 1048576\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+			1<<20 - 1, "/operator/sign-in"},
+		"a form of many parts": {"Content-Length: 1048576\r\nContent-Type: multipart/form-data; boundary=x\r\n",
+			1<<20 - 1, "/operator/refresh"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := apptest.NewWorld(t)
 			s := w.Start()
 			s.Selling(fixture.Washer)
 			filler := bytes.Repeat([]byte(" "), 1<<16)
-			used := highestMemory(s.Memory, func() {
+			used := maxMemory(s.Memory, func() {
 				for range strangers {
 					conn, err := net.Dial("tcp", strings.TrimPrefix(s.Url, "http://"))
 					if err != nil {
@@ -82,19 +83,19 @@ func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 					if strings.HasPrefix(c.header, "Transfer") {
 						fmt.Fprintf(conn, "%x\r\n", 1<<20)
 					}
-					for left := c.sent; left > 0; { // who was given up for others cannot write any more
+					for left := c.sent; left > 0; { // writing fails once the service has dropped the connection
 						n, err := conn.Write(filler[:min(left, len(filler))])
 						if left -= n; err != nil {
 							break
 						}
 					}
 				}
-				// An honest payment comes while they hang.
+				// A real payment arrives while they hang.
 				session := w.Pay(s.Selling(fixture.Washer), sandbox.PayOptions{})
 				s.Payment(session.ID, "recorded", apptest.Has(`"session_id"`))
-				// A large one is no stranger's because it is large.
+				// A large webhook is not a stranger's because of its size.
 				large := fixture.SessionEvent("customer.created", "") + strings.Repeat(" ", 500_000)
-				// where it comes slowly it may be given up, and Stripe sends it again
+				// the service may drop a slow one, and Stripe sends it again
 				w.Until("a large event is accepted", func() bool {
 					status, _, _ := s.Do(
 						"POST",
@@ -114,7 +115,7 @@ func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 	}
 }
 
-// Not parallel: it measures the memory of the process.
+// The test is not parallel, because it measures the memory of the process.
 func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 	filler := bytes.Repeat([]byte("x"), 1<<16)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -144,7 +145,7 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapInuse + m.StackInuse)
 	}
-	used := highestMemory(own, func() {
+	used := maxMemory(own, func() {
 		var calls sync.WaitGroup
 		for range 32 {
 			calls.Go(func() {

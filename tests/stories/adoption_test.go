@@ -19,18 +19,18 @@ import (
 
 var isAdopted = apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted)
 
-// What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
-// whether its machine confirms or not.
-func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
+// A plain copy of the ledger does not refund a payment whose webhook Stripe lists as accepted. It
+// makes no difference whether the machine confirms.
+func TestPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
-		away    time.Duration // between the last payment and the copy's start
+		away    time.Duration // between the last payment and the start on the copy
 	}{
 		"expired, without confirmations": {without, threeKeys, 10 * time.Minute},
 		"expired, with confirmations":    {confirming, confirms, 10 * time.Minute},
 		"fresh, without confirmations":   {without, threeKeys, 20 * time.Second},
-		"money held until the start":     {holding, confirms, 10 * time.Minute},
+		"money captured at the start":    {holding, confirms, 10 * time.Minute},
 		"webhooks off, with answers":     {off(confirming), confirms, 10 * time.Minute},
 		"webhooks off, money held":       {off(holding), confirms, 10 * time.Minute},
 		"answers by the route":           {routed, confirms, 10 * time.Minute},
@@ -50,7 +50,7 @@ func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 					f.Pass(10 * time.Second)
 				}
 				f.Started(m, 3)
-				f.Stop() // nothing is read while the ledger is away
+				f.Stop() // the copy has read nothing since
 				f.Pass(c.away)
 				restore()
 				f.Pass(20 * time.Minute)
@@ -68,13 +68,13 @@ func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	}
 }
 
-// off runs without webhooks.
+// off returns settings without webhooks.
 func off(change func(*config.Settings)) func(*config.Settings) {
 	return func(s *config.Settings) { change(s); s.StripeWebhookSecret, s.PublicURL = config.WebhooksOff, "" }
 }
 
-// A payment whose webhook was lost while the service was away is delivered or refunded as ever.
-func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
+// A payment whose webhook was lost during a stop is delivered or refunded as usual.
+func TestMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*config.Settings)
 		away   time.Duration
@@ -115,11 +115,14 @@ func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	}
 }
 
-// The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older
-// nothing tells any more.
-func TestAnOldPlainCopyRefundsNothing(t *testing.T) {
+// The older a copy is, the more it would refund. Stripe lists events of 30 days only, so nothing
+// shows what became of older payments.
+func TestPlainCopyThatIsOldRefundsNothing(t *testing.T) {
 	t.Parallel()
-	for name, away := range map[string]time.Duration{"two weeks": 14 * 24 * time.Hour, "six weeks": 42 * 24 * time.Hour} {
+	for name, away := range map[string]time.Duration{
+		"two weeks": 14 * 24 * time.Hour,
+		"six weeks": 42 * 24 * time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, without, func(f *apptest.Front) {
@@ -146,9 +149,9 @@ func threeKeysAt(device string) sandbox.MachineConfig {
 	return sandbox.MachineConfig{Device: device, Original: true}
 }
 
-// Another endpoint of the account accepts all events. That says nothing of a payment that was made
-// while this service ran.
-func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
+// Another endpoint of the account accepts all events. That proves nothing about a payment that was
+// made while this service ran.
+func TestForeignEndpointProvesNothingWhileTheServiceRuns(t *testing.T) {
 	story(
 		t,
 		func(s *config.Settings) { s.PollInterval = time.Minute },
@@ -163,7 +166,7 @@ func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 			f.HandlerOfOthers()
 			f.Run()
 			f.Pass(time.Minute)
-			sold := f.Buy(sandbox.PayOptions{}) // our own endpoint is not there yet
+			sold := f.Buy(sandbox.PayOptions{}) // before our endpoint exists
 			if e := f.Stripe.Events()[0]; !e.Acked {
 				f.Errorf("%+v; want it accepted by the others", e)
 			}
@@ -176,9 +179,9 @@ func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 	)
 }
 
-// What was made while it was away, and others accepted, may have been handled before the ledger
-// came back: a person decides.
-func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
+// A payment during a stop whose event another endpoint accepted may have been handled by a later
+// ledger. The operator decides.
+func TestForeignEndpointMakesMissedPaymentsUnclear(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)
@@ -196,8 +199,8 @@ func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
 	})
 }
 
-// A note that still waits at Notehub was sent by an earlier state of the ledger.
-func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
+// A pending note at Notehub shows that an earlier state of the ledger sent it.
+func TestPendingCreditIsNotSentAgain(t *testing.T) {
 	story(t, off(without), threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Stripe.SetEndpoint("", "")
 		f.Run()
@@ -218,9 +221,9 @@ func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
 	})
 }
 
-// Our answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its note
-// still waits at Notehub.
-func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
+// The reply to the webhook was lost with the later ledger, so Stripe delivers it again. Its note is
+// still pending at Notehub.
+func TestWebhookDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		m.SetOnline(false)
 		ours := f.Handler
@@ -235,9 +238,9 @@ func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
 	})
 }
 
-// Stripe delivers a webhook once more that the later ledger has accepted, and the machine has
-// started. After the restored ledger accepts it, too, nothing tells that from a first delivery.
-func TestAWebhookThatIsRepeatedSendsNoSecondCredit(t *testing.T) {
+// Stripe repeats a webhook that the later ledger accepted, and the machine has started. After the
+// restored ledger has accepted it too, it looks like a first delivery.
+func TestWebhookRepeatedSendsNoSecondCredit(t *testing.T) {
 	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
 		sold := f.Buy(sandbox.PayOptions{})
 		f.Pass(10 * time.Second)
@@ -246,8 +249,8 @@ func TestAWebhookThatIsRepeatedSendsNoSecondCredit(t *testing.T) {
 	})
 }
 
-// again has Stripe deliver the webhook of a payment to a plain copy of the ledger, before Stripe's
-// list is read and after.
+// again delivers the webhook of a payment to a plain copy of the ledger, before and after notepay
+// reads Stripe's list.
 func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Session) {
 	t.Helper()
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -287,8 +290,8 @@ func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Sess
 	})
 }
 
-// What waited in the copy was sent by the ledger that went on, as the machine says.
-func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
+// The original ledger sent the credits that are queued in the copy, as the machine confirms.
+func TestPlainCopyDoesNotRefundItsQueuedCredits(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)
@@ -296,7 +299,7 @@ func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
 		sold := f.Buy(sandbox.PayOptions{})
 		f.Stop()
 		f.CloseLedger()
-		f.Open() // what a copy of this moment holds: never posted, and not under way
+		f.Open() // the copy holds a credit that was never posted and is not in flight
 		restore := f.Copied()
 		f.Notehub.Clear(fixture.PostNote)
 		f.Run()
@@ -312,9 +315,9 @@ func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
 	})
 }
 
-// Another endpoint of the account fails for ever. What ours has accepted is pending there all the
-// same.
-func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
+// Another endpoint of the account always fails. Events that our endpoint accepted stay pending
+// there.
+func TestForeignEndpointThatFailsHidesNoDelivery(t *testing.T) {
 	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -330,7 +333,8 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 					URL:           stripe.String("http://others.test/broken"),
 					EnabledEvents: stripe.StringSlice([]string{"*"}),
 				}
-				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Library().V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+				client := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Library()
+				if _, err := client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
 				f.Run()
@@ -358,8 +362,8 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 	}
 }
 
-// The copy was made while Stripe's list was known and the payment was still to be looked up.
-func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
+// The copy was made after reading Stripe's list and before the look-up of the payment.
+func TestPlainCopyDoesNotRefundItsLookups(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Pass(time.Hour)
@@ -381,7 +385,7 @@ func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
 		}
 		restore := f.Copied()
 		f.Notehub.Clear(everyNote)
-		for _, e := range f.Stripe.Events() { // Stripe tries again
+		for _, e := range f.Stripe.Events() { // Stripe retries
 			if status, err := f.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
 				f.Errorf("%d, %v; want 200", status, err)
 			}

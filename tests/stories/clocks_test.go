@@ -23,8 +23,8 @@ import (
 
 const day = 24 * time.Hour
 
-// onHost runs a test in front of a service with a new ledger, on a host whose clock is ahead.
-// Nothing works until run.
+// onHost runs a test against a service with a new ledger, on a host whose clock is ahead. The
+// service is idle until Run.
 func onHost(t *testing.T, ahead time.Duration, change func(*config.Settings), test func(*apptest.Front)) {
 	t.Helper()
 	apptest.InFront(t, change, func(f *apptest.Front) {
@@ -59,9 +59,9 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 			onHost(t, ahead, nil, func(f *apptest.Front) {
 				f.Run()
 				f.Sells(ahead.Abs() < vendortime.Tolerance)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				p := f.MachineIs(told, payment.Sent)
+				p := f.MachineIs(known, payment.Sent)
 				if want := f.Stripe.Now().Add(10 * time.Minute); p.ExpiresAt.Sub(want).Abs() > 5*time.Second {
 					f.Errorf("it expires at %v; want %v", p.ExpiresAt, want)
 				}
@@ -70,7 +70,7 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 				f.MachineIs(untold, payment.Sent)
 				f.Notehub.Fetch(fixture.Washer, "payment.qi")
 				f.Pass(6 * time.Minute)
-				f.MachineIs(told, payment.Fetched)
+				f.MachineIs(known, payment.Fetched)
 				f.MachineIs(untold, payment.Fetched)
 				late := f.Buy(sandbox.PayOptions{})
 				f.Pass(11 * time.Minute)
@@ -143,11 +143,12 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 	}
 }
 
-// A host that slept finds Stripe's time later than it carried on, and one whose monotonic clock ran
-// away finds it earlier.
-func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
+// After a sleep of the host, Stripe's time is later than the time that notepay carried on. If the
+// monotonic clock ran too fast, Stripe's time is earlier.
+func TestStripeTimeDiffersFromTheCarriedOne(t *testing.T) {
 	t.Parallel()
-	for _, step := range []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour} {
+	steps := []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour}
+	for _, step := range steps {
 		t.Run(step.String(), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, 0, nil, func(f *apptest.Front) {
@@ -155,9 +156,9 @@ func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
 				f.Pass(time.Minute)
 				f.Stripe.SetClock(step)
 				f.Notehub.SetClock(step)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				f.MachineIs(told, payment.Sent)
+				f.MachineIs(known, payment.Sent)
 				f.Pass(5 * time.Minute)
 				untold := f.Buy(sandbox.PayOptions{NoWebhook: true})
 				f.Pass(6 * time.Minute)
@@ -172,7 +173,10 @@ func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
 
 func TestFirstStartWithoutStripe(t *testing.T) {
 	t.Parallel()
-	for ahead, problem := range map[time.Duration]string{0: "does not know the time", -2 * time.Hour: "behind Stripe's time"} {
+	for ahead, problem := range map[time.Duration]string{
+		0:              "does not know the time",
+		-2 * time.Hour: "behind Stripe's time",
+	} {
 		t.Run(fmt.Sprintf("%v ahead", ahead), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, ahead, nil, func(f *apptest.Front) {
@@ -227,7 +231,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 		f.Pass(time.Minute)
 		return queued
 	}
-	t.Run("credits are sent, and webhooks taken that agree with the host's clock", func(t *testing.T) {
+	t.Run("credits are sent, and webhooks that agree with the host's clock are accepted", func(t *testing.T) {
 		t.Parallel()
 		onHost(t, 0, nil, func(f *apptest.Front) {
 			queued := down(f, 0)
@@ -240,10 +244,10 @@ func TestRestartWithoutStripe(t *testing.T) {
 			f.Stop()
 		})
 	})
-	t.Run("no deadline is acted on, and webhooks are postponed that do not agree with it", func(t *testing.T) {
+	t.Run("no deadline is acted on, and webhooks that do not agree with the clock are postponed", func(t *testing.T) {
 		t.Parallel()
-		// Notehub tells the time as well, so it has to be silent for anybody to believe the host's
-		// clock.
+		// Notehub's replies show the time too. notepay uses the host's clock only while both
+		// vendors are silent.
 		onHost(
 			t,
 			0,
@@ -301,7 +305,7 @@ func TestLostLedgerOnAHostWhoseClockIsWeeksBehind(t *testing.T) {
 		f.Host.Set(-30 * day)
 		f.Open()
 		f.Run()
-		for _, e := range f.Stripe.Events() { // Stripe may send what was never acknowledged
+		for _, e := range f.Stripe.Events() { // Stripe may send events that were never acknowledged
 			if _, err := f.Stripe.Send(e.ID); err != nil {
 				f.Error(err)
 			}
@@ -341,9 +345,9 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 				)
 				f.Pass(time.Minute)
 				f.MachineIs(meanwhile, payment.Sent)
-				told := f.Buy(sandbox.PayOptions{})
+				known := f.Buy(sandbox.PayOptions{})
 				f.Pass(time.Second)
-				f.MachineIs(told, payment.Sent)
+				f.MachineIs(known, payment.Sent)
 				for _, fact := range []string{"born", "events_read", "fleet_loaded"} {
 					if at, err := f.Ledger.Meta(f.Context(), fact); err != nil || at.After(f.Stripe.Now()) {
 						f.Errorf("%s is %v, %v; and it is %v", fact, at, err, f.Stripe.Now())
@@ -365,13 +369,8 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.Stop()
 			f.Notehub.Clear(notes)
 			f.Restart(
-				`UPDATE payments SET in_flight = 0, due_at = ` + in(
-					day,
-				) + `, not_before = ` + in(
-					day,
-				) + `, created_at = ` + in(
-					day,
-				),
+				`UPDATE payments SET in_flight = 0, due_at = ` + in(day) +
+					`, not_before = ` + in(day) + `, created_at = ` + in(day),
 			)
 			f.Pass(3 * time.Minute)
 			p := f.MachineIs(queued, payment.Sent)
@@ -413,7 +412,7 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 	})
 }
 
-// What is heard of a machine after a pause counts, whatever a clock that was ahead has stored.
+// A confirmation after a pause counts, whatever time a clock that was ahead has stored.
 func TestPauseStoredByAClockThatWasAhead(t *testing.T) {
 	t.Parallel()
 	onHost(t, 0, nil, func(f *apptest.Front) {
@@ -463,39 +462,37 @@ func TestServiceOnAHostWhoseClockIsAhead(t *testing.T) {
 	w.Stopped(s)
 }
 
-// The age of a signature is judged by Stripe's time: a fresh one counts on any host, and a replayed
-// one on none.
+// notepay checks the age of a signature by Stripe's time. A fresh signature is valid on any host,
+// and a replayed one on none.
 func TestSignatureAge(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-30 * day, -20 * time.Minute, 0, 20 * time.Minute, 30 * day} {
 		onHost(t, ahead, nil, func(f *apptest.Front) {
 			secrets, body := stripeapi.WebhookSecrets{
 				fixture.TestSecret,
-			}, fixture.SessionEvent(
-				"checkout.session.completed",
-				"",
-			)
+			}, fixture.SessionEvent("checkout.session.completed", "")
 			verify := func(clock *vendortime.Clock, age time.Duration) error {
-				_, err := secrets.Verify(
-					[]byte(body),
-					fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)),
-					clock,
-				)
+				_, err := secrets.Verify([]byte(body),
+					fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)), clock)
 				return err
 			}
 			unknown := f.Host.Clock()
 			f.Run()
 			known := f.Ledger.Clock()
-			for age, want := range map[time.Duration]error{0: nil, 4 * time.Minute: nil, 6 * time.Minute: stripeapi.ErrTooOld,
-				20 * time.Minute: stripeapi.ErrTooOld, 30 * day: stripeapi.ErrTooOld, -time.Minute: nil} {
+			for age, want := range map[time.Duration]error{
+				-time.Minute:     nil,
+				0:                nil,
+				4 * time.Minute:  nil,
+				6 * time.Minute:  stripeapi.ErrTooOld,
+				20 * time.Minute: stripeapi.ErrTooOld,
+				30 * day:         stripeapi.ErrTooOld,
+			} {
 				if err := verify(known, age); !errors.Is(err, want) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}
-				byHost := age + ahead // as old as it seems while nobody knows better
-				if err := verify(unknown, age); errors.Is(
-					err,
-					stripeapi.ErrTimeUnknown,
-				) != (byHost.Abs() > vendortime.Tolerance) {
+				byHost := age + ahead // the age by the host's clock, until Stripe's time is known
+				err := verify(unknown, age)
+				if errors.Is(err, stripeapi.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
 					f.Errorf("host %v ahead, time unknown, signed %v ago: %v", ahead, age, err)
 				}
 			}
@@ -512,8 +509,7 @@ func TestSignatureAge(t *testing.T) {
 	}
 }
 
-// Stripe takes sessions that end in half an hour at the earliest. Ours end in a minute more, by
-// Stripe's time.
+// Stripe requires sessions to last at least half an hour. notepay adds a minute, by Stripe's time.
 func TestSessionsOnAHostWhoseClockIsNotQuiteRight(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-119 * time.Second, 119 * time.Second} {

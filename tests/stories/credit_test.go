@@ -12,7 +12,7 @@ import (
 )
 
 // AT-12, AT-13.
-func TestACreditThatNobodyFetchedIsTakenBackAndTheMoneyReturned(t *testing.T) {
+func TestUnfetchedCreditIsRecalledAndRefunded(t *testing.T) {
 	for name, machine := range map[string]sandbox.MachineConfig{"three keys": threeKeys, "confirming": confirms} {
 		t.Run(name, func(t *testing.T) {
 			change := without
@@ -40,7 +40,7 @@ func TestACreditThatNobodyFetchedIsTakenBackAndTheMoneyReturned(t *testing.T) {
 	}
 }
 
-func TestACreditThatWasFetchedIsTheGoodEndWhereMachinesSayNothing(t *testing.T) {
+func TestFetchedCreditEndsThePaymentWithoutConfirmations(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -51,7 +51,7 @@ func TestACreditThatWasFetchedIsTheGoodEndWhereMachinesSayNothing(t *testing.T) 
 	})
 }
 
-func TestARecallThatCameTooLateMeansFetched(t *testing.T) {
+func TestRecallThatIsTooLateMeansFetched(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -65,7 +65,7 @@ func TestARecallThatCameTooLateMeansFetched(t *testing.T) {
 	})
 }
 
-func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
+func TestRecallWithoutProofRefunds(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -81,7 +81,7 @@ func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
 }
 
 // AT-16.
-func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
+func TestRefusalRefundsWithinSeconds(t *testing.T) {
 	for state, reason := range map[string]string{"failed": payment.ReasonFailed, "busy": payment.ReasonBusy} {
 		t.Run(state, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
@@ -89,7 +89,8 @@ func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
 				m.SetBehavior(sandbox.Behavior{Refuse: state, Code: "E-DOOR"})
 				session := f.Buy(sandbox.PayOptions{})
 				f.Pass(4 * time.Second)
-				if p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, reason, "")); p.MachineCode != "E-DOOR" {
+				p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, reason, ""))
+				if p.MachineCode != "E-DOOR" {
 					f.Errorf("code %q; want the machine's own", p.MachineCode)
 				}
 				f.Money(session.ID, 350, 0, 350)
@@ -99,13 +100,13 @@ func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
 }
 
 // AT-14.
-func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
+func TestFetchedCreditWithoutAnswerIsRefundedAndReported(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(time.Minute + 28*time.Second)
-		f.Money(session.ID, 350, 0, 0) // the machine may tell late what it began in time
+		f.Money(session.ID, 350, 0, 0) // the machine may confirm late a start in time
 		f.Pass(10 * time.Second)
 		f.Stands(
 			session.ID,
@@ -115,7 +116,7 @@ func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
 	})
 }
 
-func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
+func TestSilenceIsNoEvidenceWhileNotehubIsDown(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.HubEvents, sandbox.Outcome{Status: 503})
@@ -132,7 +133,7 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 	})
 }
 
-func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *testing.T) {
+func TestConfirmationAfterTheRefundTakesNoMoney(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Route().Run()
 		m.SetBehavior(sandbox.Behavior{AnswerLate: 5 * time.Minute})
@@ -151,7 +152,7 @@ func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *te
 	})
 }
 
-func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
+func TestConfirmationsThatRepeatOrAreLateCountOnce(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Twice: true, AnswerLate: 80 * time.Second})
@@ -162,7 +163,7 @@ func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
 	})
 }
 
-func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
+func TestPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{LosePower: true})
@@ -176,7 +177,7 @@ func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 }
 
 // AT-24.
-func TestTwoPhonesPayForOneTimedMachine(t *testing.T) {
+func TestTimedMachinePaidForByTwoPhones(t *testing.T) {
 	for name, machine := range map[string]sandbox.MachineConfig{"three keys": threeKeys, "confirming": confirms} {
 		t.Run(name, func(t *testing.T) {
 			change := without
@@ -206,7 +207,7 @@ func TestTwoPhonesPayForOneTimedMachine(t *testing.T) {
 }
 
 // AT-46.
-func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T) {
+func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -234,8 +235,8 @@ func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T
 	})
 }
 
-// AT-08, AT-53: what Notehub does is not waited for.
-func TestAWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
+// AT-08, AT-53: a webhook does not wait for Notehub.
+func TestWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503, Delay: 30 * time.Second})

@@ -10,9 +10,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAnInquiryOfABank(t *testing.T) {
+func TestInquiry(t *testing.T) {
 	const inquiry = "warning_needs_response"
-	t.Run("it takes nothing back, and the machine starts", func(t *testing.T) {
+	t.Run("an inquiry recalls nothing, and the machine starts", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -30,7 +30,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 			f.Money(session.ID, 350, 0, 350)
 		})
 	})
-	t.Run("it holds up no money that goes back by itself", func(t *testing.T) {
+	t.Run("an inquiry delays no automatic refund", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -52,8 +52,8 @@ func TestAnInquiryOfABank(t *testing.T) {
 			f.Stands(session.ID, apptest.Ends(payment.Disputed, payment.Fetched, "", payment.ReasonDisputed))
 		})
 	})
-	// The charge says disputed: true of an inquiry, too.
-	t.Run("the charge that is read while no event told of it", func(t *testing.T) {
+	// The charge has disputed: true for an inquiry too.
+	t.Run("a disputed charge without an event", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -71,7 +71,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 	})
 }
 
-func TestTwoDisputesAboutOnePayment(t *testing.T) {
+func TestDisputesTwoOfOnePayment(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -91,7 +91,7 @@ func TestTwoDisputesAboutOnePayment(t *testing.T) {
 		f.Pass(10 * time.Second)
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Fetched, "", ""))
 
-		events := f.Stripe.Events() // again, the last first
+		events := f.Stripe.Events() // the events are repeated in reverse order
 		for n := range events {
 			if status, err := f.Stripe.Send(events[len(events)-1-n].ID); err != nil || status != http.StatusOK {
 				f.Errorf("%s: %d, %v; want 200", events[len(events)-1-n].Type, status, err)
@@ -102,15 +102,18 @@ func TestTwoDisputesAboutOnePayment(t *testing.T) {
 	})
 }
 
-func TestADisputeThatWasPrevented(t *testing.T) {
-	for name, refunded := range map[string]bool{"Stripe has refunded the customer": true, "the bank was content": false} {
+func TestDisputeThatWasPrevented(t *testing.T) {
+	for name, refunded := range map[string]bool{
+		"Stripe has refunded the customer": true,
+		"the bank was content":             false,
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
 				m.SetOnline(false)
 				session := f.Buy(sandbox.PayOptions{})
 				f.Pass(5 * time.Second)
-				f.Stripe.SetDelivery(sandbox.Delivery{Lost: refunded}) // the dispute alone has the charge be read
+				f.Stripe.SetDelivery(sandbox.Delivery{Lost: refunded}) // only the dispute's event arrives
 				if refunded {
 					f.Stripe.Refund(session.ID, 0)
 				}
@@ -127,8 +130,8 @@ func TestADisputeThatWasPrevented(t *testing.T) {
 	}
 }
 
-func TestADisputeAboutAPart(t *testing.T) {
-	t.Run("lost, of a credit that failed: the rest goes back", func(t *testing.T) {
+func TestDisputeAboutAPart(t *testing.T) {
+	t.Run("lost, of a failed credit: the rest is refunded", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -151,7 +154,7 @@ func TestADisputeAboutAPart(t *testing.T) {
 			f.Money(session.ID, 350, 0, 250)
 		})
 	})
-	t.Run("lost, of a credit that was delivered: the rest is ours", func(t *testing.T) {
+	t.Run("lost, of a delivered credit: the rest is ours", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			session := f.Buy(sandbox.PayOptions{})

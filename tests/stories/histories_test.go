@@ -27,9 +27,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// realHistory is one random course of events through the real bridge, with its ledger on disk, the
-// simulated vendors in process, and the time of a bubble. The histories of internal/bridge are many
-// and without I/O; these are few and leave nothing out but the sockets.
+// realHistory is one random course of events through the real bridge in fake time, with the ledger
+// on disk and the simulated vendors in process. The histories of internal/bridge are many and have
+// no I/O. These are few and leave out only the sockets.
 type realHistory struct {
 	*testing.T
 	*rand.Rand
@@ -40,7 +40,7 @@ type realHistory struct {
 	notehub    *sandbox.Notehub
 	machines   []*sandbox.Machine
 	path       string
-	host       apptest.HostClock // of the service; the vendors' is the bubble's
+	host       apptest.HostClock // of the service; the vendors use fake time
 
 	ledger  *ledger.Ledger
 	bridge  *bridge.Bridge
@@ -51,7 +51,7 @@ type realHistory struct {
 	stamped bool   // it is a backup
 
 	sold     []sandbox.Session
-	byOthers map[string]bool // sessions whose money somebody else gave back, or wants back
+	byOthers map[string]bool // sessions with a refund or dispute from outside
 	story    []string
 }
 
@@ -63,8 +63,8 @@ func (h *realHistory) fail(format string, args ...any) {
 	h.Fatalf("seed %d: %s\n%s", h.seed, fmt.Sprintf(format, args...), strings.Join(h.story, "\n"))
 }
 
-// TestRealHistories: NOTEPAY_REAL_HISTORIES sets how many are tried, NOTEPAY_HISTORY_SEED which is
-// the first.
+// TestRealHistories runs random histories. NOTEPAY_REAL_HISTORIES sets how many, and
+// NOTEPAY_HISTORY_SEED the first seed.
 func TestRealHistories(t *testing.T) {
 	t.Parallel()
 	wanted, first := 300, rand.Uint64()
@@ -143,8 +143,7 @@ func (h *realHistory) run() {
 		h.machines = append(
 			h.machines,
 			sandbox.NewMachine(
-				h.notehub,
-				sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming},
+				h.notehub, sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming},
 			),
 		)
 	}
@@ -163,7 +162,7 @@ func (h *realHistory) run() {
 	h.check()
 }
 
-// open starts the service as serve does.
+// open starts the service as the program does.
 func (h *realHistory) open() {
 	var err error
 	if h.ledger, err = ledger.OpenBy(h.Context(), h.path, h.host.Clock()); err != nil {
@@ -189,7 +188,7 @@ func (h *realHistory) open() {
 	loops.Go(func() { h.bridge.Run(ctx, ctx) })
 	opened := h.ledger
 	h.kill = func() {
-		if err := opened.Close(); err != nil { // first, so that nothing is written down of what is under way
+		if err := opened.Close(); err != nil { // before the stop, so that no call in flight is recorded
 			h.Errorf("close: %v", err)
 		}
 		stop()
@@ -197,7 +196,7 @@ func (h *realHistory) open() {
 	}
 }
 
-// pass lets time pass in the bubble; the machines that are awake do what they do every few seconds.
+// pass advances the fake time, and the machines that are on work every few seconds.
 func (h *realHistory) pass(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		time.Sleep(min(5*time.Second, time.Until(end)))
@@ -209,7 +208,7 @@ func (h *realHistory) pass(d time.Duration) {
 }
 
 func (h *realHistory) pay() {
-	// a machine that leaves its credits alone is paused
+	// a paused machine has no active link
 	links := slices.DeleteFunc(h.stripe.Links(), func(l sandbox.Link) bool { return !l.Active })
 	if len(links) == 0 || len(h.sold) > 4 {
 		return
@@ -226,12 +225,19 @@ func (h *realHistory) pay() {
 	h.sold = append(h.sold, session)
 }
 
-// trouble is what one request may meet.
+// trouble returns a random outcome for one request.
 func (h *realHistory) trouble() sandbox.Outcome {
 	return []sandbox.Outcome{
-		{Applied: true}, {}, {Status: 500}, {Applied: true, Status: 500}, {Status: 503}, {Applied: true, Status: 502},
-		{Status: 429, Header: http.Header{"Retry-After": {"7"}}}, {Applied: true, Status: 200, Delay: 20 * time.Second},
-		{Applied: true, Status: 200, Delay: 9 * time.Second, DelayEffect: true}, {Applied: true, Status: 200, Delay: 3 * time.Second},
+		{Applied: true},
+		{},
+		{Status: 500},
+		{Applied: true, Status: 500},
+		{Status: 503},
+		{Applied: true, Status: 502},
+		{Status: 429, Header: http.Header{"Retry-After": {"7"}}},
+		{Applied: true, Status: 200, Delay: 20 * time.Second},
+		{Applied: true, Status: 200, Delay: 9 * time.Second, DelayEffect: true},
+		{Applied: true, Status: 200, Delay: 3 * time.Second},
 	}[h.IntN(10)]
 }
 
@@ -275,7 +281,8 @@ func (h *realHistory) happen() {
 		)
 	case 8:
 		h.byOthers[session] = true
-		status, amount := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
+		kinds := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}
+		status, amount := kinds[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
 		id, end := h.stripe.OpenDispute(session, status, amount), []string{"won", "lost", "warning_closed"}[h.IntN(3)]
 		h.tell(
 			"%s is disputed: %s %s %d, %s: %v",
@@ -312,13 +319,13 @@ func (h *realHistory) happen() {
 	case 15:
 		h.restore()
 	}
-	h.pass(
-		[]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)],
-	)
+	waits := []time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second}
+	waits = append(waits, time.Minute, 4*time.Minute, 11*time.Minute)
+	h.pass(waits[h.IntN(len(waits))])
 }
 
-// copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits
-// to be sent is not tried: nothing tells whether the ledger that goes on will have sent it.
+// copy copies the ledger, as a backup or plainly. It makes no plain copy with a queued credit,
+// because nothing shows whether the original ledger sends that credit.
 func (h *realHistory) copy() {
 	waiting := slices.ContainsFunc(h.payments(), func(p payment.Payment) bool { return p.Delivery == payment.Queued })
 	if h.stamped = waiting || h.IntN(2) == 0; h.copied != "" {
@@ -335,7 +342,7 @@ func (h *realHistory) copy() {
 	apptest.PlainCopy(h.T, h.path, h.copied)
 }
 
-// restore puts the copy in the ledger's place, after Stripe has been told yes about all that it
+// restore replaces the ledger by the copy, after the service has accepted all events that Stripe
 // sent.
 func (h *realHistory) restore() {
 	if h.copied == "" {
@@ -350,19 +357,22 @@ func (h *realHistory) restore() {
 	h.tell("the copy takes the ledger's place")
 	h.kill()
 	h.pass(time.Duration(h.IntN(900)) * time.Second)
-	h.path = h.copied // as on a snapshot of the whole machine: nothing beside a plain copy tells that it is one
+	h.path = h.copied // like a snapshot of the whole host, where no other file shows that this is a copy
 	h.copied = ""
 	h.open()
 }
 
-// step sets the clock of the service's host.
+// step sets the clock of the service's host to a random error.
 func (h *realHistory) step() {
-	ahead := []time.Duration{0, -40 * 24 * time.Hour, -2 * time.Hour, -20 * time.Minute, time.Minute, 20 * time.Minute, 3 * time.Hour, 40 * 24 * time.Hour}[h.IntN(8)]
+	const day = 24 * time.Hour
+	steps := []time.Duration{0, -40 * day, -2 * time.Hour, -20 * time.Minute}
+	steps = append(steps, time.Minute, 20*time.Minute, 3*time.Hour, 40*day)
+	ahead := steps[h.IntN(len(steps))]
 	h.tell("the host's clock is %v ahead", ahead)
 	h.host.Set(ahead)
 }
 
-// quiet ends all trouble, and lets days pass until nothing is to be done.
+// quiet ends all trouble, and advances the time until no payment has a next step.
 func (h *realHistory) quiet() {
 	h.tell("all is quiet")
 	for _, pattern := range []string{everyNote, "POST /v1/{rest...}", "GET /v1/{rest...}"} {
@@ -408,7 +418,7 @@ func (h *realHistory) payments() []payment.Payment {
 	return list
 }
 
-// check holds the end against the promise.
+// check compares the end of each payment with Stripe and the machines.
 func (h *realHistory) check() {
 	known := map[string]payment.Payment{}
 	for _, p := range h.payments() {
@@ -438,15 +448,16 @@ func (h *realHistory) check() {
 		case !ok:
 		case !payment.Closed(p):
 			h.fail("%s is not closed: %+v", s.ID, p)
-		case held > 0 && p.Reason != payment.ReasonAdopted: // of an adopted one a person decides
-			h.fail("the money of %s is held for ever: %+v", s.ID, p)
+		case held > 0 && p.Reason != payment.ReasonAdopted: // the operator decides about an adopted payment
+			h.fail("the money of %s is never released: %+v", s.ID, p)
 		case refunded > charged || p.RefundedAmount != refunded:
-			h.fail("%s: %d of %d were given back, and the ledger says %+v", s.ID, refunded, charged, p)
+			h.fail("%s: %d of %d were refunded, and the ledger has %+v", s.ID, refunded, charged, p)
 		case h.confirming && starts[p.ID] > 1:
 			h.fail("%s started %d times", s.ID, starts[p.ID])
 		case h.confirming && starts[p.ID] > 0 && back && inTime:
 			h.fail("%s started, said so in time, and the money went back: %+v", s.ID, p)
-		case !h.confirming && starts[p.ID] > 0 && back && (p.Reason != payment.ReasonRecallUnclear || p.ReviewReason == ""):
+		case !h.confirming && starts[p.ID] > 0 && back &&
+			(p.Reason != payment.ReasonRecallUnclear || p.ReviewReason == ""):
 			h.fail("%s started and the money went back: %+v", s.ID, p)
 		}
 	}

@@ -11,76 +11,91 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md,
-// Q8).
+// unknowns returns what Stripe may do under manual capture, because it is undocumented
+// (docs/vendors.md, Q8).
+const (
+	captureIntent = "POST /v1/payment_intents/{id}/capture"
+	cancelIntent  = "POST /v1/payment_intents/{id}/cancel"
+)
+
 func unknowns() map[string]sandbox.StripeUnknown {
 	return map[string]sandbox.StripeUnknown{
-		"as assumed": {}, "a hold is paid": {ManualIsPaid: true}, "a release is a refund": {ReleaseIsRefund: true}, "both": {ManualIsPaid: true, ReleaseIsRefund: true},
+		"as assumed":            {},
+		"a hold is paid":        {ManualIsPaid: true},
+		"a release is a refund": {ReleaseIsRefund: true},
+		"both":                  {ManualIsPaid: true, ReleaseIsRefund: true},
 	}
 }
 
-// AT-12, AT-14, AT-16, AT-17: money is held before the start, and every ending takes it or lets it
-// go.
-func TestEveryEndingOfHeldMoney(t *testing.T) {
+// offline switches the machine off the network.
+func offline(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) }
+
+// AT-12, AT-14, AT-16, AT-17: each way that a payment ends captures its authorization or cancels
+// it.
+func TestAuthorizationEndings(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		before func(*apptest.Front, *sandbox.Machine)
 		after  func(*apptest.Front, *sandbox.Machine, string) // the payment
-		once   bool                                           // it takes an hour: with what is assumed of Stripe alone
+		once   bool                                           // slow, so it runs only with the assumed Stripe
 		want   apptest.Ending
 		taken  int64
 		starts int
 	}{
-		"it starts": {want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
-		"it refuses": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine starts": {want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
+		"the machine refuses": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonFailed, "")},
-		"it is silent": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine is silent": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed)},
-		"it is offline": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+		"the machine is offline": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
 		"Notehub is down": {before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 429})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonExpired, "")},
 		"Notehub refuses the device": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`})
+			body := `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`
+			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: body})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRefused, payment.ReasonRefused)},
-		"it tells of its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
+		"the machine confirms its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
 			m.SetBehavior(sandbox.Behavior{AnswerLate: 2 * time.Minute})
 		},
-			want: apptest.Ends(payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter), starts: 1},
-		"the operator lets it go": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+			want: apptest.Ends(payment.Canceled, payment.Started,
+				payment.ReasonStartedAfter, payment.ReasonStartedAfter),
+			starts: 1},
+		"the operator cancels the authorization": {before: offline,
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 				f.Asks("refund", "/api/payments/"+session+"/refund", "", 200, `"money":"releasing"`)
 			}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
-		"it is let go in the Dashboard": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+		"the authorization is canceled in the Dashboard": {before: offline,
 			after: func(f *apptest.Front, _ *sandbox.Machine, session string) { f.Stripe.CancelAuthorization(session) },
 			want:  apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
-		"Stripe cannot take it for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
+		"the capture fails for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
 		"the reply to the capture is lost": {before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
 		}, want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
-		"the reply to the release is lost": {before: func(f *apptest.Front, m *sandbox.Machine) {
+		"the reply to the cancel is lost": {before: func(f *apptest.Front, m *sandbox.Machine) {
 			m.SetOnline(false)
-			f.Stripe.Next("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
+			f.Stripe.Next(cancelIntent, sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
 		// AT-40, AT-41
-		"the hold lapses before it can be taken": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
-		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
-			f.Pass(61 * time.Minute)
-			f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
-			f.Stripe.ExpireAuthorization(session)
-			f.Stripe.Clear("POST /v1/payment_intents/{id}/capture")
-		}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
-		"Stripe refuses to take it": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
-			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 402})
+		"the authorization expires before the capture": {once: true,
+			before: func(f *apptest.Front, _ *sandbox.Machine) {
+				f.Stripe.Always(captureIntent, sandbox.Outcome{Status: 503})
+			}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
+				f.Pass(61 * time.Minute)
+				f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
+				f.Stripe.ExpireAuthorization(session)
+				f.Stripe.Clear(captureIntent)
+			}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
+		"Stripe rejects the capture": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
+			f.Stripe.Next(captureIntent, sandbox.Outcome{Status: 402})
 		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 			f.Pass(time.Minute)
 			f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewCaptureFailed))
@@ -122,11 +137,11 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 	}
 }
 
-func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
+func TestAuthorizationCapturedInTheDashboardIsRefunded(t *testing.T) {
 	story(t, holding, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetBehavior(sandbox.Behavior{Refuse: "failed"})
-		f.Stripe.Always("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Status: 503})
+		f.Stripe.Always(cancelIntent, sandbox.Outcome{Status: 503})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Second)
 		f.Stands(session.ID, apptest.Ends(payment.Canceling, payment.Failed, payment.ReasonFailed, ""))
@@ -134,16 +149,16 @@ func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 		if err := byHand.Capture(f.Context(), session.PaymentIntent, "by hand"); err != nil {
 			f.Fatal(err)
 		}
-		f.Stripe.Clear("POST /v1/payment_intents/{id}/cancel")
+		f.Stripe.Clear(cancelIntent)
 		f.Pass(3 * time.Minute)
 		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonFailed, ""))
 		f.Money(session.ID, 350, 0, 350)
 	})
 }
 
-// Whatever was opened before the setting changed is honoured as it was sold, and what is opened
-// afterwards is sold as it is now.
-func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
+// A session that was opened before the setting changed keeps its capture method. A later session
+// uses the new one.
+func TestCaptureSettingReplacesTheLinks(t *testing.T) {
 	t.Parallel()
 	for assumed, unknown := range unknowns() {
 		t.Run(assumed, func(t *testing.T) {

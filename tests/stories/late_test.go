@@ -16,8 +16,8 @@ const (
 	deadNotes = "{any} /v1/projects/{project}/devices/dev:dead/notes/{rest...}"
 )
 
-// While Notehub accepts no notes nothing is sold, also when the credit that waited has expired, and
-// until it takes them again.
+// While Notehub accepts no notes, sales stay stopped until it accepts one, even after the queued
+// credit has expired.
 func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 	const closed = "Machines cannot be reached right now"
 	for name, outage := range map[string]struct {
@@ -63,10 +63,13 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 	}
 }
 
-// The posts of one machine fail, whatever it is, and Notehub takes those of all others.
+// The posts to one machine fail for any reason, and Notehub accepts those to all others.
 func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 	for name, answer := range map[string]sandbox.Outcome{
-		"500": {Status: 500}, "cut": {}, "slow": {Delay: time.Hour}, "a full queue": fixture.Saying(400, "a maximum of 100 notes may be pending for device (currently 100)"),
+		"500":          {Status: 500},
+		"cut":          {},
+		"slow":         {Delay: time.Hour},
+		"a full queue": fixture.Saying(400, "a maximum of 100 notes may be pending for device (currently 100)"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +113,7 @@ func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 	}
 }
 
-// After a restart the queue shows that the outage lasts.
+// After a restart, the queue shows that the outage continues.
 func TestLateIsKnownAgainAfterARestart(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {

@@ -10,10 +10,10 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Notehub may list a note as pending some seconds after it took it.
-func TestALateListingOfANote(t *testing.T) {
+// Notehub may list a note as pending some seconds after it accepted the note.
+func TestNoteListedLate(t *testing.T) {
 	const late = 8 * time.Second
-	t.Run("an early look for an open page settles nothing", func(t *testing.T) {
+	t.Run("an early check for an open page decides nothing", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -34,7 +34,7 @@ func TestALateListingOfANote(t *testing.T) {
 			f.Started(m, 0)
 		})
 	})
-	t.Run("a look at the deadline waits until a new note must be listed", func(t *testing.T) {
+	t.Run("a check at the deadline waits until a new note must be listed", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -53,7 +53,11 @@ func TestALateListingOfANote(t *testing.T) {
 			f.Started(m, 0)
 		})
 	})
-	for name, o := range map[string]sandbox.Outcome{"cut": {Applied: true}, "a 500": {Applied: true, Status: 500}, "late": {Applied: true, Status: 200, Delay: time.Minute}} {
+	for name, o := range map[string]sandbox.Outcome{
+		"cut":   {Applied: true},
+		"a 500": {Applied: true, Status: 500},
+		"late":  {Applied: true, Status: 200, Delay: time.Minute},
+	} {
 		t.Run("an unclear post is not repeated while its note is not listed: "+name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()

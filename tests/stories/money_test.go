@@ -17,7 +17,7 @@ import (
 )
 
 // AT-36.
-func TestARefundInTheDashboardStopsTheRunningMachine(t *testing.T) {
+func TestDashboardRefundStopsTheRunningMachine(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -33,7 +33,7 @@ func TestARefundInTheDashboardStopsTheRunningMachine(t *testing.T) {
 	})
 }
 
-func TestARefundInTheDashboardTakesBackWhatHasNotStarted(t *testing.T) {
+func TestDashboardRefundRecallsACreditThatHasNotStarted(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -49,7 +49,7 @@ func TestARefundInTheDashboardTakesBackWhatHasNotStarted(t *testing.T) {
 }
 
 // AT-37.
-func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
+func TestPartialRefundLeavesTheMachineAlone(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -71,7 +71,7 @@ func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
 	})
 }
 
-func TestAPartOfARecalledPaymentThatIsBackAlreadyIsNotGivenTwice(t *testing.T) {
+func TestPartialRefundIsNotRepeatedAfterARecall(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -84,7 +84,7 @@ func TestAPartOfARecalledPaymentThatIsBackAlreadyIsNotGivenTwice(t *testing.T) {
 }
 
 // AT-39.
-func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
+func TestRefundPressedTwiceIsOneRefund(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -93,7 +93,9 @@ func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
 		var pressed sync.WaitGroup
 		for range 5 {
 			pressed.Go(func() {
-				switch f.Do("POST", "/api/payments/"+session.ID+"/refund", `{"reason":"it stopped"}`, "Authorization", "Bearer "+apptest.OperatorToken).Code {
+				reply := f.Do("POST", "/api/payments/"+session.ID+"/refund", `{"reason":"it stopped"}`,
+					"Authorization", "Bearer "+apptest.OperatorToken)
+				switch reply.Code {
 				case 200:
 					done.Add(1)
 				case 409:
@@ -112,7 +114,7 @@ func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
 	})
 }
 
-func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
+func TestRefundWithoutBalanceIsReportedAndRetriedADayLater(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -124,7 +126,7 @@ func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
 			apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewBalance),
 		)
 		f.Stripe.SetRefunds(sandbox.RefundsSucceed)
-		f.Pass(10 * time.Minute) // the next try is a day later
+		f.Pass(10 * time.Minute) // the next attempt is a day later
 		if n := f.Stripe.Count("POST /v1/refunds"); n != 1 {
 			f.Errorf("%d tries; want the one", n)
 		}
@@ -134,7 +136,7 @@ func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
 	})
 }
 
-func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
+func TestRefundReturnedByTheBankIsOrderedAgain(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)
@@ -158,9 +160,16 @@ func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
 	})
 }
 
-func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
-	for name, o := range map[string]sandbox.Outcome{"cut, applied": {Applied: true}, "cut": {}, "500, applied": {Applied: true, Status: 500}, "500": {Status: 500},
-		"502, applied": {Applied: true, Status: 502}, "429": {Status: 429}, "too slow": {Applied: true, Status: 200, Delay: time.Minute}} {
+func TestRefundWhoseReplyIsLostIsMadeOnce(t *testing.T) {
+	for name, o := range map[string]sandbox.Outcome{
+		"cut, applied": {Applied: true},
+		"cut":          {},
+		"500, applied": {Applied: true, Status: 500},
+		"500":          {Status: 500},
+		"502, applied": {Applied: true, Status: 502},
+		"429":          {Status: 429},
+		"too slow":     {Applied: true, Status: 200, Delay: time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -168,7 +177,7 @@ func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
 				f.Stripe.Next("POST /v1/refunds", o)
 				session := f.Buy(sandbox.PayOptions{NoWebhook: true})
 				f.Get("/payment/success?session_id=" + session.ID)
-				f.Stripe.SetDelivery(sandbox.Delivery{Lost: true}) // nobody tells but the call itself
+				f.Stripe.SetDelivery(sandbox.Delivery{Lost: true}) // no event arrives, so only the call itself reports
 				f.Pass(4 * time.Minute)
 				f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecalled, ""))
 				f.Money(session.ID, 350, 0, 350)
@@ -177,7 +186,7 @@ func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
 	}
 }
 
-func TestADisputeIsNeverRefunded(t *testing.T) {
+func TestDisputeIsNeverRefunded(t *testing.T) {
 	t.Run("before the start", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
@@ -203,7 +212,7 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			f.Money(session.ID, 350, 0, 0)
 		})
 	})
-	t.Run("of what was delivered, and won", func(t *testing.T) {
+	t.Run("won, of a delivered credit", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			session := f.Buy(sandbox.PayOptions{})
@@ -220,7 +229,7 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 }
 
 // AT-30: Stripe has disabled the endpoint.
-func TestWebhooksThatAreLostAreReadInTime(t *testing.T) {
+func TestLostWebhooksAreReadInTime(t *testing.T) {
 	story(t, nil, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Stripe.SetDelivery(sandbox.Delivery{Lost: true})
@@ -239,13 +248,14 @@ func TestWebhooksThatAreLostAreReadInTime(t *testing.T) {
 }
 
 // AT-34: no public address at all.
-func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
+func TestWithoutWebhooks(t *testing.T) {
 	off := func(s *config.Settings) { confirming(s); s.StripeWebhookSecret, s.PublicURL = config.WebhooksOff, "" }
 	story(t, off, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Stripe.SetEndpoint("", "")
 		f.Run()
 		body := []byte(`{"id":"evt_1","object":"event","type":"checkout.session.completed"}`)
-		for name, secret := range map[string]string{"the usual secret": fixture.TestSecret, "the word": "off", "none": ""} {
+		secrets := map[string]string{"the usual secret": fixture.TestSecret, "the word": "off", "none": ""}
+		for name, secret := range secrets {
 			w := f.Do(
 				"POST",
 				"/webhook/stripe",
@@ -259,7 +269,8 @@ func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
 		f.Answers("back from Stripe", f.Get("/payment/success?session_id="+delivered.ID), http.StatusSeeOther, "")
 		f.Pass(10 * time.Second)
 		f.Stands(delivered.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
-		closed := f.Buy(sandbox.PayOptions{}) // the browser was closed: it is seen late, and its time was over
+		// The customer has closed the browser, so the payment is found after its credit expired.
+		closed := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Minute)
 		f.Stands(closed.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonExpired, ""))
 		f.Money(closed.ID, 350, 0, 350)
@@ -272,8 +283,8 @@ func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
 	})
 }
 
-// AT-04, AT-31: whatever comes late changes nothing any more.
-func TestEventsThatComeAnHourLateAndInAnyOrder(t *testing.T) {
+// AT-04, AT-31: late events change nothing.
+func TestEventsAnHourLateAndInAnyOrder(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -296,7 +307,7 @@ func TestEventsThatComeAnHourLateAndInAnyOrder(t *testing.T) {
 }
 
 // AT-18.
-func TestAPaymentThatNeverArrivesStartsNothing(t *testing.T) {
+func TestUnpaidSessionStartsNothing(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{Unpaid: true})
@@ -310,7 +321,7 @@ func TestAPaymentThatNeverArrivesStartsNothing(t *testing.T) {
 	})
 }
 
-func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
+func TestRestoredCopyLeavesPaymentsUnderWayToTheOperator(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503})
@@ -352,7 +363,7 @@ func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
 }
 
 // AT-22, AT-23: the browser decides nothing.
-func TestTheBrowserDecidesNothing(t *testing.T) {
+func TestBrowserDecidesNothing(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		open := f.Opened()

@@ -12,15 +12,15 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Confirmations as routes and firmware write them: they start the machine's session, or somebody is
-// told why not.
+// Confirmations as routes and firmware write them start the machine's session, or the problem is
+// reported.
 func TestConfirmationsThroughARoute(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		change    func(event, body map[string]any)
 		started   bool
 		attention string
-		counted   string // the outcome that is counted
+		counted   string // the outcome in the metrics
 	}{
 		{"as Notehub sends it", func(event, body map[string]any) {}, true, "", "taken"},
 		{"with the project instead of app", func(event, _ map[string]any) {
@@ -32,11 +32,15 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 			event["file"], body["state"] = "Payment_Ack.qo", "Started "
 			body["credit_id"] = " " + strings.ToUpper(body["credit_id"].(string))
 		}, true, "", "taken"},
-		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" }, false, "", "other_project"},
+		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" },
+			false, "", "other_project"},
 		{"without a credit", func(_, body map[string]any) { delete(body, "credit_id") }, false, "", "no_credit"},
-		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" }, false, payment.ReviewConfirmation, "unknown_state"},
-		{"without a device", func(event, _ map[string]any) { delete(event, "device") }, false, payment.ReviewConfirmation, "no_device"},
-		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" }, false, payment.ReviewConfirmation, "other_device"},
+		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" },
+			false, payment.ReviewConfirmation, "unknown_state"},
+		{"without a device", func(event, _ map[string]any) { delete(event, "device") },
+			false, payment.ReviewConfirmation, "no_device"},
+		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" },
+			false, payment.ReviewConfirmation, "other_device"},
 		{"of another file", func(event, _ map[string]any) { event["file"] = "_health.qo" }, false, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -59,7 +63,7 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for range 2 { // a repeat of Notehub's
+				for range 2 { // Notehub repeats it
 					f.Answers(
 						"the route",
 						f.Do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+apptest.RouteToken),
@@ -82,7 +86,7 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 					!strings.Contains(metrics, counter) {
 					f.Errorf("the metrics do not hold %s", counter)
 				}
-				if row.attention != "" { // the machine says it again in a way that is understood
+				if row.attention != "" { // the machine repeats it in a valid form
 					f.Answers(
 						"the route",
 						f.Do(

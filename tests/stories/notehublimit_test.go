@@ -11,8 +11,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Everything asks at once: payments, machines that confirm, refreshes, variables, open pages, the
-// console's checks and a token that dies.
+// All callers of Notehub are busy at once: payments, confirmations, refreshes, variables, open
+// pages, the console's checks and an expired token.
 func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	for name, change := range map[string]func(*config.Settings){
 		"machines that do not confirm": func(*config.Settings) {},
@@ -59,8 +59,8 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	}
 }
 
-// A process that starts within a minute of another waits until Notehub has forgotten the calls of
-// that one.
+// A process that starts within a minute of another waits until the other's calls no longer count at
+// Notehub.
 func TestNotehubLimitHoldsOverRestarts(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.NotehubPerMinute = 7 }, func(f *apptest.Front) {

@@ -15,10 +15,11 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whatever stands between us and Notehub for a while: the machine gets its credit from the real
+// A proxy answers in place of Notehub for a while. The machine gets its credit from the real
 // Notehub afterwards.
-func TestACaptivePortalDeliversNoCredit(t *testing.T) {
-	for name, body := range map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"} {
+func TestCaptivePortalDeliversNoCredit(t *testing.T) {
+	bodies := map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"}
+	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -37,11 +38,11 @@ func TestACaptivePortalDeliversNoCredit(t *testing.T) {
 	}
 }
 
-func TestAReplyThatIsNoListProvesNoFetch(t *testing.T) {
+func TestReplyWithoutAListProvesNoFetch(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `{"notes":null}`, `[]`} {
 		t.Run(body, func(t *testing.T) {
 			t.Parallel()
-			apptest.InFront(t, without, func(f *apptest.Front) { // the machine is off and fetches nothing
+			apptest.InFront(t, without, func(f *apptest.Front) { // the machine is off, so it fetches nothing
 				f.Run()
 				session := f.Buy(sandbox.PayOptions{})
 				f.Notehub.Always(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: body})
@@ -77,11 +78,12 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, record string
-		named        string // in the problem and in the log; "": nothing is odd
+		named        string // in the problem and in the log, "" for none
 		devices      int    // known afterwards
 		unsold       int
 	}{
-		{"a device of another kind", `{"uid":"imei:866425033334444","serial_number":"tracker"}`, "imei:866425033334444 (uid)", 1, 1},
+		{"a device of another kind", `{"uid":"imei:866425033334444","serial_number":"tracker"}`,
+			"imei:866425033334444 (uid)", 1, 1},
 		{"a UID that is no UID", `{"uid":"dev:a b"}`, "dev:a b (uid)", 1, 1},
 		{"a UID that is a number", `{"uid":7}`, "page 1, record 2 (uid)", 1, 0},
 		{"no UID", `{"serial_number":"x"}`, "page 1, record 2 (uid)", 1, 0},
@@ -92,7 +94,8 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 		{"a last_activity in seconds", `{"uid":"dev:7","last_activity":1700000000}`, "dev:7 (last_activity)", 2, 0},
 		{"a last_activity of null", `{"uid":"dev:7","last_activity":null}`, "", 2, 0},
 		{"a serial_number that is a number", `{"uid":"dev:7","serial_number":12345}`, "dev:7 (serial_number)", 2, 0},
-		{"fields that are not needed", `{"uid":"dev:7","voltage":"low","contact":7,"sku":[],"provisioned":false}`, "", 2, 0},
+		{"fields that are not needed", `{"uid":"dev:7","voltage":"low","contact":7,"sku":[],"provisioned":false}`,
+			"", 2, 0},
 		{"fleets that are a text", `{"uid":"dev:7","fleet_uids":"fleet:1"}`, "dev:7 (fleet_uids)", 1, 1},
 		{"fleets with a number", `{"uid":"dev:7","fleet_uids":["fleet:1",7]}`, "dev:7 (fleet_uids)", 1, 1},
 		{"a disabled that is a text", `{"uid":"dev:7","disabled":"yes"}`, "dev:7 (disabled)", 1, 1},
@@ -135,8 +138,8 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 	}
 }
 
-// A device that is sold on keeps its last state while its record cannot be read: it is neither
-// removed nor sold on a guess.
+// A known device keeps its last state while its record is unreadable. It is neither removed nor
+// sold on a guess.
 func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.RefreshInterval = time.Minute }, func(f *apptest.Front) {
@@ -146,7 +149,8 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 			fixture.HubList,
 			sandbox.Outcome{
 				Status: 200,
-				Body:   `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],"has_more":false}`,
+				Body: `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],` +
+					`"has_more":false}`,
 			},
 		)
 		f.Pass(2 * time.Minute)
@@ -157,8 +161,8 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	})
 }
 
-// Pages of confirmations that lead in a circle end in an error: silence does not count, and nobody
-// reads for ever.
+// Pages of confirmations that repeat end in an error. The silence does not count, and the reading
+// stops.
 func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, confirming, func(f *apptest.Front) {

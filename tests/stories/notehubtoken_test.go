@@ -10,9 +10,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Notehub issues tokens and accepts none. Once it does, payments that wait are delivered within a
-// minute.
-func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
+// Notehub issues tokens and rejects them all. Once it accepts them, queued payments are delivered
+// within a minute.
+func TestRejectedTokensPauseTheCallsToNotehub(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

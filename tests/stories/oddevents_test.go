@@ -14,20 +14,25 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// paidFields are the fields of a paid session for the washer.
-const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur","payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
+// paidFields holds the fields of a paid session for the washer.
+const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur",` +
+	`"payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
 
-// What is not ours is taken, and nothing follows from it, whether it is sent or listed.
+// notepay accepts events of other accounts and modes without any effect, whether they are sent or
+// listed.
 func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	t.Parallel()
 	paid := fixture.SessionEvent("checkout.session.completed", paidFields)
+	refund := fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`)
+	setup := `"mode":"setup","payment_status":"no_payment_required"`
+	subscription := fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`)
 	for name, body := range map[string]string{
 		"a connected account":          fixture.With(paid, `"livemode"`, `"account":"acct_1","livemode"`),
 		"a context":                    fixture.With(paid, `"livemode"`, `"context":"acct_1","livemode"`),
 		"a context in another shape":   fixture.With(paid, `"livemode"`, `"context":{"account":"acct_1"},"livemode"`),
-		"a connected account's refund": fixture.With(fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), `"livemode"`, `"account":"acct_1","livemode"`),
-		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, `"mode":"setup","payment_status":"no_payment_required"`),
-		"subscription mode":            fixture.With(fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`), `"payment_intent":"pi_1"`, `"payment_intent":null`),
+		"a connected account's refund": fixture.With(refund, `"livemode"`, `"account":"acct_1","livemode"`),
+		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, setup),
+		"subscription mode":            fixture.With(subscription, `"payment_intent":"pi_1"`, `"payment_intent":null`),
 		"a mode of tomorrow":           fixture.With(paid, `"mode":"payment"`, `"mode":"barter"`),
 	} {
 		for _, listed := range []bool{false, true} {
@@ -46,8 +51,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 						f.Errorf("events %q; want one that is not ours", got)
 					}
 					f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
-					if n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds"); n != 0 ||
-						len(f.Notehub.Notes(fixture.Washer)) != 0 {
+					n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds")
+					if n != 0 || len(f.Notehub.Notes(fixture.Washer)) != 0 {
 						f.Errorf("%d calls and %d notes; want none", n, len(f.Notehub.Notes(fixture.Washer)))
 					}
 				})
@@ -56,20 +61,23 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	}
 }
 
-// A record that cannot be read is named once and hides no other, and the operator sees it as long
-// as Stripe lists it.
-func TestAnOddEventHidesNoOther(t *testing.T) {
+// An unreadable event is logged once and hides no other event. The operator sees it as long as
+// Stripe lists it.
+func TestOddEventHidesNoOther(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
 		sold := f.Order(sandbox.PayOptions{NoWebhook: true})
 		good := string(f.Stripe.Events()[0].Body)
 		odd := []string{
-			`{"id":"evt_empty","object":"event","created":1795910000,"livemode":false,"type":"charge.refunded","data":{}}`,
+			`{"id":"evt_empty","object":"event","created":1795910000,"livemode":false,` +
+				`"type":"charge.refunded","data":{}}`,
 			`{"id":"evt_text","object":"event","created":5,"request":"req_1","type":"charge.refunded","data":"none"}`,
 			`{"id":"evt_null","object":"event","created":null,"type":"refund.created","data":null}`,
 			`{"id":7,"object":"event","created":5,"type":"charge.refunded"}`, `null`, `[]`, `"evt"`,
-			`{"id":"evt_amount","object":"event","created":5,"type":"charge.refunded","data":{"object":{"id":"ch_1","amount_refunded":"all"}}}`,
-			`{"id":"evt_metadata","object":"event","created":5,"type":"payment_intent.succeeded","data":{"object":{"id":7,"metadata":[1]}}}`,
+			`{"id":"evt_amount","object":"event","created":5,"type":"charge.refunded",` +
+				`"data":{"object":{"id":"ch_1","amount_refunded":"all"}}}`,
+			`{"id":"evt_metadata","object":"event","created":5,"type":"payment_intent.succeeded",` +
+				`"data":{"object":{"id":7,"metadata":[1]}}}`,
 		}
 		f.Lists(append(odd, good)...)
 		f.Run()
@@ -92,16 +100,22 @@ func TestAnOddEventHidesNoOther(t *testing.T) {
 	})
 }
 
-// A payment's event that cannot be read does not lose the payment: Stripe is asked for it.
-func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
+// A payment with an unreadable event is not lost, because notepay reads its session from Stripe.
+func TestOddPaymentEventIsLookedUp(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(string) string{
-		"an amount in words":      func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`) },
-		"metadata that is a list": func(body string) string { return fixture.With(body, `"metadata": {`, `"metadata": [1], "old": {`) },
+		"an amount in words": func(body string) string {
+			return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`)
+		},
+		"metadata that is a list": func(body string) string {
+			return fixture.With(body, `"metadata": {`, `"metadata": [1], "old": {`)
+		},
 		"an intent that is a list": func(body string) string {
 			return fixture.With(body, `"payment_intent": "`, `"payment_intent": ["x"], "old": "`)
 		},
-		"no amount": func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": null`) },
+		"no amount": func(body string) string {
+			return fixture.With(body, `"amount_total": 350`, `"amount_total": null`)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,17 +138,24 @@ func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
 	}
 }
 
-// Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and
-// the log says it once.
-func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
+// Stripe repeats rejected events for days. notepay therefore accepts events that it does not
+// handle, and logs each once.
+func TestUnhandledEventsAreAccepted(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
+		const capability = "v2.core.account[configuration.merchant].capability_status_updated"
+		dispute := fixture.SessionEvent("charge.dispute.closed", `"charge":"ch_x","status":"lost"`)
+		dispute = fixture.With(dispute, `"id":"cs_test_1"`, "")
+		refund := fixture.SessionEvent("charge.refunded", "")
+		refund = fixture.With(refund, `"created":`, `"created":"now","x":`)
 		for name, c := range map[string]struct{ body, log string }{
-			"a thin event": {`{"id":"evt_thin","object":"v2.core.event","type":"v2.core.account[configuration.merchant].capability_status_updated","livemode":false,` +
-				`"created":"2025-10-04T15:13:32.232083866Z","related_object":{"id":"acct_123","type":"v2.core.account","url":"/v2/core/accounts/acct_123"}}`, "event=evt_thin"},
-			"a dispute without id": {fixture.With(fixture.With(fixture.SessionEvent("charge.dispute.closed", `"charge":"ch_x","status":"lost"`), `"id":"cs_test_1"`, ""), "evt_1", "evt_noid"), "event=evt_noid"},
-			"a time in words":      {fixture.With(fixture.With(fixture.SessionEvent("charge.refunded", ""), `"created":`, `"created":"now","x":`), "evt_1", "evt_time"), "event=evt_time"},
+			"a thin event": {`{"id":"evt_thin","object":"v2.core.event","type":"` + capability + `","livemode":false,` +
+				`"created":"2025-10-04T15:13:32.232083866Z",` +
+				`"related_object":{"id":"acct_123","type":"v2.core.account","url":"/v2/core/accounts/acct_123"}}`,
+				"event=evt_thin"},
+			"a dispute without id": {fixture.With(dispute, "evt_1", "evt_noid"), "event=evt_noid"},
+			"a time in words":      {fixture.With(refund, "evt_1", "evt_time"), "event=evt_time"},
 			"no event":             {`{"hello":1}`, "no id or no type"},
 			"no JSON":              {"hello", "invalid character"},
 			"nothing":              {"", "unexpected end"},
@@ -142,7 +163,7 @@ func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
 		} {
 			f.Answers(name, f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
 			if n := strings.Count(f.Logs.String(), c.log); n != 1 {
-				f.Errorf("%s: %q stands %d times in the log; want once:\n%s", name, c.log, n, f.Logs)
+				f.Errorf("%s: %q is %d times in the log; want once:\n%s", name, c.log, n, f.Logs)
 			}
 			f.Answers(name+" again", f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
 		}
@@ -150,8 +171,8 @@ func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
 	})
 }
 
-// Prices in the customer's currency are what was sold.
-func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
+// A payment in the customer's currency matches the price that was sold.
+func TestPresentmentCurrencyRaisesNoAlarm(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		how       sandbox.PayOptions
@@ -167,10 +188,8 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, nil, func(f *apptest.Front) {
-				f.Stripe.SetPrice(
-					fixture.Warm,
-					func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} },
-				)
+				f.Stripe.SetPrice(fixture.Warm,
+					func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} })
 				f.Run()
 				sold := f.Buy(c.how)
 				if p := f.Paid(sold.ID); p.ReviewReason != c.attention || p.Delivery != payment.Sent {
@@ -181,9 +200,8 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 	}
 }
 
-// The account is a platform: Stripe sends what happens in the accounts that are connected to it,
-// and thin events.
-func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
+// The account is a platform, so Stripe also sends events of connected accounts, and thin events.
+func TestPlatformEventsAreAcceptedAndIgnored(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
 		f.Run()

@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// AT-20, AT-62: what only the operator may do.
-func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
+// AT-20, AT-62.
+func TestOperatorActionsRequireTheToken(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -28,7 +28,11 @@ func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
 			"/api/devices/" + fixture.Washer + "/start",
 		}
 		for _, path := range routes {
-			for name, header := range map[string]string{"no token": "", "another": "Bearer another-token-1234", "the route's": "Bearer " + apptest.RouteToken} {
+			for name, header := range map[string]string{
+				"no token":    "",
+				"another":     "Bearer another-token-1234",
+				"the route's": "Bearer " + apptest.RouteToken,
+			} {
 				f.Answers(
 					path+" with "+name,
 					f.Do("POST", path, `{"reason":"test"}`, "Authorization", header),
@@ -59,7 +63,7 @@ func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
 	})
 }
 
-func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
+func TestOperatorActionsAreAudited(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -93,7 +97,7 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"machine":"queued"`)
 		f.Pass(10 * time.Second)
 		f.Started(m, 2)
-		// a person's pause ends by a person
+		// only the operator ends an operator's pause
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now")
 		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"mended"}`, 200, `"paused":null`)
 		f.Pass(10 * time.Second)
@@ -103,7 +107,7 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 	})
 }
 
-func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
+func TestResendWaitsUntilTheOldNoteIsGone(t *testing.T) {
 	t.Run("it waits", func(t *testing.T) {
 		story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
@@ -111,7 +115,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 			session := f.Buy(sandbox.PayOptions{})
 			f.Pass(30 * time.Second)
 			f.Asks("retry", "/api/payments/"+session.ID+"/retry", `{"reason":"the customer waits"}`, 200, "")
-			f.Pass(50 * time.Second) // longer than the first would have lived
+			f.Pass(50 * time.Second) // longer than the first credit's lifetime
 			if n := len(f.Notehub.Pending(fixture.Washer, "payment.qi")); n != 1 {
 				f.Errorf("%d notes wait; want the new one alone", n)
 			}
@@ -138,7 +142,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 	})
 }
 
-func TestACreditThatIsEndedBeforeItsStartGoesBack(t *testing.T) {
+func TestEndBeforeTheStartRefunds(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		m.SetOnline(false)

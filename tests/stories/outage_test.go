@@ -12,10 +12,14 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A credit that Notehub never took is nowhere said to have reached the machine, and its machine is
-// not blamed.
-func TestACreditThatNotehubNeverTook(t *testing.T) {
-	for name, o := range map[string]sandbox.Outcome{"a gateway's 502": {Status: 502}, "500": {Status: 500}, "cut": {}, "too slow": {Delay: time.Minute}} {
+// A credit that Notehub never accepted is not reported as delivered, and its machine is not paused.
+func TestCreditThatNotehubNeverAccepted(t *testing.T) {
+	for name, o := range map[string]sandbox.Outcome{
+		"a gateway's 502": {Status: 502},
+		"500":             {Status: 500},
+		"cut":             {},
+		"too slow":        {Delay: time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -40,8 +44,7 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 					f.Pass(time.Minute)
 				}
 				if metrics := f.AsOperator("/metrics").Body.String(); !strings.Contains(
-					metrics,
-					`notepay_deliveries_total{outcome="fetched"} 0`,
+					metrics, `notepay_deliveries_total{outcome="fetched"} 0`,
 				) {
 					f.Error("metrics count a delivery that was not")
 				}

@@ -12,36 +12,48 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
+func TestProblemsAreReportedWhileSalesAreStopped(t *testing.T) {
 	t.Parallel()
 	const events = "GET /v1/events"
 	for name, c := range map[string]struct {
 		code, says string
 		begin, end func(f *apptest.Front)
-		before     func(f *apptest.Front) // the service runs; nil: nothing
+		before     func(f *apptest.Front) // called while the service runs, if not nil
 		within     time.Duration
 	}{
 		"the devices were never listed": {problem.NotListed, "never read the complete list",
-			func(f *apptest.Front) { f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500}) }, func(f *apptest.Front) { f.Notehub.Clear(fixture.HubList) }, nil, 10 * time.Second},
+			func(f *apptest.Front) { f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500}) },
+			func(f *apptest.Front) { f.Notehub.Clear(fixture.HubList) },
+			nil, 10 * time.Second},
 		"two listings failed": {problem.ListingFailed, "attempts to list the devices failed",
 			func(f *apptest.Front) {
 				f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 200, Body: `{"devices":7}`})
 			}, func(f *apptest.Front) { f.Notehub.Clear(fixture.HubList) },
 			func(f *apptest.Front) {}, 17 * time.Minute},
 		"the list is outdated": {problem.ListOutdated, "last read the complete list",
-			func(f *apptest.Front) { f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500}) }, func(f *apptest.Front) { f.Notehub.Clear(fixture.HubList) },
+			func(f *apptest.Front) { f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500}) },
+			func(f *apptest.Front) { f.Notehub.Clear(fixture.HubList) },
 			func(f *apptest.Front) {}, time.Hour},
 		"no device can be paid for": {problem.NothingPayable, "No machine can be paid for: 1 nothing_to_sell",
 			func(f *apptest.Front) { f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = false }) },
-			func(f *apptest.Front) { f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = true }) }, func(f *apptest.Front) {}, 2 * time.Minute},
-		"no device is there": {problem.NothingPayable, "knows no device",
-			func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) }, func(f *apptest.Front) { f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer}) }, nil, 2 * time.Minute},
+			func(f *apptest.Front) { f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = true }) },
+			func(f *apptest.Front) {}, 2 * time.Minute},
+		"there is no device": {problem.NothingPayable, "knows no device",
+			func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) },
+			func(f *apptest.Front) { f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer}) },
+			nil, 2 * time.Minute},
 		"Stripe's events cannot be read": {problem.EventsStuck, "misses payments whose webhook is lost",
-			func(f *apptest.Front) { f.Stripe.Always(events, sandbox.Outcome{Status: 400}) }, func(f *apptest.Front) { f.Stripe.Clear(events) }, func(f *apptest.Front) {}, 10 * time.Minute},
+			func(f *apptest.Front) { f.Stripe.Always(events, sandbox.Outcome{Status: 400}) },
+			func(f *apptest.Front) { f.Stripe.Clear(events) },
+			func(f *apptest.Front) {}, 10 * time.Minute},
 		"Notehub does not answer": {problem.NotehubDown, "Notehub does not answer",
-			func(f *apptest.Front) { f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{}) }, func(f *apptest.Front) { f.Notehub.Clear("{any} /{rest...}") }, func(f *apptest.Front) {}, 20 * time.Minute},
+			func(f *apptest.Front) { f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{}) },
+			func(f *apptest.Front) { f.Notehub.Clear("{any} /{rest...}") },
+			func(f *apptest.Front) {}, 20 * time.Minute},
 		"Stripe does not answer": {problem.StripeDown, "Stripe does not answer",
-			func(f *apptest.Front) { f.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{}) }, func(f *apptest.Front) { f.Stripe.Clear("{any} /v1/{rest...}") }, func(f *apptest.Front) {}, 20 * time.Minute},
+			func(f *apptest.Front) { f.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{}) },
+			func(f *apptest.Front) { f.Stripe.Clear("{any} /v1/{rest...}") },
+			func(f *apptest.Front) {}, 20 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +78,7 @@ func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
 	}
 }
 
-func TestEachProblemOfTheBoardIsShown(t *testing.T) {
+func TestProblemsAreAllShown(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -81,7 +93,8 @@ func TestEachProblemOfTheBoardIsShown(t *testing.T) {
 				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
 		page := f.Browser().
-			Shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")
+			Shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.",
+				"Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")
 		if strings.Contains(page, "Nothing needs your attention") {
 			f.Error("the page says that nothing needs attention")
 		}

@@ -11,8 +11,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// What the operator gives back does not wait for a machine that is off, nor for a Notehub that is.
-func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
+// A refund by the operator does not wait for a machine that is off, nor for Notehub while it is
+// down.
+func TestOperatorRefundDoesNotWaitForTheMachine(t *testing.T) {
 	forEver := func(s *config.Settings) { s.CreditLifetime = 0 }
 	for name, row := range map[string]struct {
 		before func(f *apptest.Front, m *sandbox.Machine)
@@ -20,17 +21,18 @@ func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
 		back   int64
 		want   apptest.Ending
 	}{
-		"a part, while the note waits": {func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) }, `{"amount":100}`, 100,
+		"a part, while the note is pending": {func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
+			`{"amount":100}`, 100,
 			apptest.Ends(payment.Paid, payment.Sent, "", "")},
 		"a part, while Notehub is down": {func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 503})
 		}, `{"amount":100}`, 100,
 			apptest.Ends(payment.Paid, payment.Queued, "", "")},
-		"a part, while Notehub refuses us": {func(f *apptest.Front, _ *sandbox.Machine) {
+		"a part, while Notehub rejects our credentials": {func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 403})
 		}, `{"amount":100}`, 100,
 			apptest.Ends(payment.Paid, payment.Queued, "", "")},
-		"all of it, while the note cannot be taken back": {func(f *apptest.Front, m *sandbox.Machine) {
+		"all of it, while the recall fails": {func(f *apptest.Front, m *sandbox.Machine) {
 			m.SetOnline(false)
 			f.Notehub.Always("GET /v1/projects/{project}/devices/{device}/files", sandbox.Outcome{Status: 503})
 			f.Notehub.Always("GET /v1/projects/{project}/devices/{device}/notes/{file}", sandbox.Outcome{Status: 503})
@@ -51,10 +53,9 @@ func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
 	}
 }
 
-// The operator has given a part back in the Dashboard, of which we have not heard when ours is
-// made.
-func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
-	t.Run("it is asked at once what is left", func(t *testing.T) {
+// The operator has refunded a part in the Dashboard, and notepay orders its refund before it knows.
+func TestRefundOrderedBeforeADashboardRefundIsKnown(t *testing.T) {
+	t.Run("the charge is read at once", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -67,7 +68,7 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 			f.Money(session.ID, 350, 0, 350)
 		})
 	})
-	t.Run("what an event tells ends the wait of one that was refused", func(t *testing.T) {
+	t.Run("an event ends the wait of a rejected refund", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -98,7 +99,7 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 			f.Money(session.ID, 350, 0, 350)
 		})
 	})
-	t.Run("too little balance, and a part by hand", func(t *testing.T) {
+	t.Run("too little balance, and a partial refund by hand", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)

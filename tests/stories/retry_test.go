@@ -9,8 +9,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A credit is not sent again while another timed one holds its machine: that customer is using it.
-func TestARetryWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
+// A credit is not sent again while another timed credit holds its machine, because that customer is
+// using it.
+func TestResendWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Timed("30m")
 		f.Run()
@@ -19,7 +20,7 @@ func TestARetryWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
 		earlier := f.Buy(sandbox.PayOptions{NoWebhook: true})
 		f.Pass(2 * time.Second)
 		f.Stripe.SetDelivery(sandbox.Delivery{})
-		f.Path = f.TempDir() + "/another.db" // the ledger was lost: what was paid before is left to a person
+		f.Path = f.TempDir() + "/another.db" // the ledger was lost, so earlier payments are adopted
 		f.Restarted(nil)
 		f.Pass(time.Minute)
 		f.Get("/payment/success?session_id=" + earlier.ID)

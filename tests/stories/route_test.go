@@ -12,21 +12,20 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// routedEvent is what Notehub's route posts of a machine's answer.
+// routedEvent returns what Notehub's route posts for a machine's confirmation.
 func routedEvent(id, app, device, credit, state string) string {
-	return fmt.Sprintf(
-		`{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,"body":{"credit_id":%q,"state":%q}}`,
-		id,
-		app,
-		device,
-		time.Now().Unix(),
-		credit,
-		state,
-	)
+	const format = `{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,` +
+		`"body":{"credit_id":%q,"state":%q}}`
+	return fmt.Sprintf(format, id, app, device, time.Now().Unix(), credit, state)
 }
 
-// AT-21: only Notehub's route is believed, and only a machine about its own credit.
-func TestWhoMaySayThatAMachineStarted(t *testing.T) {
+// started returns the routed event of a start in our project.
+func started(id, device, credit string) string {
+	return routedEvent(id, fixture.Project, device, credit, "started")
+}
+
+// AT-21: notepay believes only Notehub's route, and a machine only about its own credit.
+func TestConfirmationsAreBelievedFromTheRouteOnly(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		const path = "/webhook/notehub"
 		f.Run()
@@ -35,36 +34,42 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		credit := payment.CreditID(session.ID)
 		token := "Bearer " + apptest.RouteToken
+		valid := started("e1", fixture.Washer, credit)
 		for name, row := range map[string]struct {
 			header, body string
 			status       int
 			text         string
 		}{
-			"no token":           {"", routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"another token":      {"Bearer another-token-12345", routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"the operator's":     {"Bearer " + apptest.OperatorToken, routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"no bearer":          {apptest.RouteToken, routedEvent("e1", fixture.Project, fixture.Washer, credit, "started"), 401, `"code":"unauthorized"`},
-			"no event":           {token, "hello", 400, `"code":"malformed"`},
-			"of another project": {token, routedEvent("e2", "app:other", fixture.Washer, credit, "started"), 200, `"received":true`},
-			"of another device":  {token, routedEvent("e3", fixture.Project, "dev:other", credit, "started"), 200, `"received":true`},
-			"an unknown credit":  {token, routedEvent("e4", fixture.Project, fixture.Washer, "cr_unknownunknown", "started"), 200, `"received":true`},
-			"an unknown state":   {token, routedEvent("e5", fixture.Project, fixture.Washer, credit, "flying"), 200, `"received":true`},
-			"another file":       {token, `{"event":"e6","file":"_health.qo","app":"` + fixture.Project + `","device":"` + fixture.Washer + `","body":{}}`, 200, `"received":true`},
+			"no token":       {"", valid, 401, `"code":"unauthorized"`},
+			"another token":  {"Bearer another-token-12345", valid, 401, `"code":"unauthorized"`},
+			"the operator's": {"Bearer " + apptest.OperatorToken, valid, 401, `"code":"unauthorized"`},
+			"no bearer":      {apptest.RouteToken, valid, 401, `"code":"unauthorized"`},
+			"no event":       {token, "hello", 400, `"code":"malformed"`},
+			"of another project": {
+				token, routedEvent("e2", "app:other", fixture.Washer, credit, "started"), 200, `"received":true`,
+			},
+			"of another device": {token, started("e3", "dev:other", credit), 200, `"received":true`},
+			"an unknown credit": {token, started("e4", fixture.Washer, "cr_unknownunknown"), 200, `"received":true`},
+			"an unknown state": {
+				token, routedEvent("e5", fixture.Project, fixture.Washer, credit, "flying"), 200, `"received":true`,
+			},
+			"another file": {token, `{"event":"e6","file":"_health.qo","app":"` + fixture.Project + `",` +
+				`"device":"` + fixture.Washer + `","body":{}}`, 200, `"received":true`},
 		} {
 			f.Answers(name, f.Do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
 		f.Pass(5 * time.Second)
-		// what it said is of no use
+		// the credit is unknown or the state is
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", payment.ReviewConfirmation))
 
 		yes := routedEvent("e7", fixture.Project, fixture.Washer, credit, "started")
-		for range 3 { // it is repeated
+		for range 3 { // the route repeats it
 			f.Answers("the machine itself", f.Do("POST", path, yes, "Authorization", token), 200, `"received":true`)
 		}
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
-		heard, err := f.Ledger.Confirmations(f.Context(), credit)
-		if err != nil || len(heard) != 3 { // the foreign one, the one of no use, and the true one
-			f.Errorf("%+v, %v; want the answer once, and what was not believed", heard, err)
+		stored, err := f.Ledger.Confirmations(f.Context(), credit)
+		if err != nil || len(stored) != 3 { // one of another device, one with an unknown state, and the valid one
+			f.Errorf("%+v, %v; want the confirmation once, and the two rejected ones", stored, err)
 		}
 		m.SetOnline(true)
 		f.Pass(5 * time.Second)
@@ -86,7 +91,7 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 	})
 }
 
-func TestWithoutARouteNobodyIsBelieved(t *testing.T) {
+func TestConfirmationsAreRefusedWithoutARoute(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		for _, header := range []string{"", "Bearer ", "Bearer " + apptest.RouteToken} {
@@ -102,8 +107,12 @@ func TestWithoutARouteNobodyIsBelieved(t *testing.T) {
 	})
 }
 
-func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testing.T) {
-	for name, d := range map[string]sandbox.Delivery{"lost": {Lost: true}, "doubled": {Doubled: true}, "late": {Late: 5 * time.Minute}} {
+func TestRouteThatLosesConfirmationsIsMadeUpForInTime(t *testing.T) {
+	for name, d := range map[string]sandbox.Delivery{
+		"lost":    {Lost: true},
+		"doubled": {Doubled: true},
+		"late":    {Late: 5 * time.Minute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Route().Run()
@@ -118,9 +127,9 @@ func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testin
 	}
 }
 
-// AT-11, AT-24, AT-29: a machine that is not sold on says so, and who pays all the same, on a page
-// that was open, gets the money back.
-func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
+// AT-11, AT-24, AT-29: the page of an unavailable machine says why. A customer who pays on a page
+// that was open already gets a refund.
+func TestPaymentForAnUnavailableMachineIsRefunded(t *testing.T) {
 	for state, row := range map[string]struct {
 		close  func(*apptest.Front)
 		title  string
@@ -130,12 +139,16 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 		"disabled": {func(f *apptest.Front) {
 			f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.Disabled = true })
 		}, "This machine is out of service", 503, payment.ReasonNotSelling},
-		"payments_off": {func(f *apptest.Front) { f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine is not taking payments right now", 503, payment.ReasonNotSelling},
+		"payments_off": {func(f *apptest.Front) {
+			f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"})
+		}, "This machine is not taking payments right now", 503, payment.ReasonNotSelling},
 		"paused": {func(f *apptest.Front) {
 			f.Asks("pause", "/api/devices/"+fixture.Washer+"/pause", `{"reason":"vandals"}`, 200, `"state":"paused"`)
 		}, "This machine is closed right now", 503, payment.ReasonNotSelling},
-		"offline": {func(f *apptest.Front) { f.Pass(12 * time.Minute) }, "This machine is offline", 503, payment.ReasonNotSelling},
-		"removed": {func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) }, "Device not found", 404, payment.ReasonUnknownDevice},
+		"offline": {func(f *apptest.Front) { f.Pass(12 * time.Minute) },
+			"This machine is offline", 503, payment.ReasonNotSelling},
+		"removed": {func(f *apptest.Front) { f.Notehub.RemoveDevice(fixture.Washer) },
+			"Device not found", 404, payment.ReasonUnknownDevice},
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()

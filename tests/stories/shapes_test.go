@@ -12,11 +12,18 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A note that waits and cannot be read may be the credit's: nothing is decided until Notehub says
-// more.
-func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
-	for name, note := range map[string]string{"null": `null`, "a text": `"x"`, "without a body": `{}`, "an empty body": `{"body":null}`,
-		"another body": `{"body":"x"}`, "an odd credit": `{"body":{"credit_id":7}}`, "an odd status": `{"body":{"credit_id":"cr_1","payment_status":7}}`} {
+// An unreadable pending note may be the credit's. notepay decides nothing until Notehub's list is
+// clear.
+func TestOddPendingNoteDecidesNothing(t *testing.T) {
+	for name, note := range map[string]string{
+		"null":           `null`,
+		"a text":         `"x"`,
+		"without a body": `{}`,
+		"an empty body":  `{"body":null}`,
+		"another body":   `{"body":"x"}`,
+		"an odd credit":  `{"body":{"credit_id":7}}`,
+		"an odd status":  `{"body":{"credit_id":"cr_1","payment_status":7}}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Run()
@@ -26,7 +33,7 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 					fixture.HubNotes,
 					sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"1:1":` + note + `}}`},
 				)
-				f.Get(f.LivePage(session)) // which has it looked for early
+				f.Get(f.LivePage(session)) // the open page triggers an early check
 				f.Pass(4 * time.Minute)
 				f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
 				f.Pass(20 * time.Minute)
@@ -41,7 +48,7 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 			})
 		})
 	}
-	t.Run("beside the credit's own, which is taken back", func(t *testing.T) {
+	t.Run("beside the credit's own, which is recalled", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
@@ -63,17 +70,15 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 	})
 }
 
-// A list beside an error is no list.
-func TestAListBesideAnErrorDecidesNothing(t *testing.T) {
+// A reply with an error and a list counts as an error.
+func TestListBesideAnErrorDecidesNothing(t *testing.T) {
 	t.Run("of notes", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
 			session := f.Buy(sandbox.PayOptions{})
-			f.Notehub.Always(
-				fixture.HubNotes,
-				sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`},
-			)
+			f.Notehub.Always(fixture.HubNotes,
+				sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`})
 			f.Pass(4 * time.Minute)
 			f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
 		})

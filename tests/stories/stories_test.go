@@ -1,3 +1,5 @@
+// Package stories runs customers, machines and operators against the whole service in fake time. Each
+// story ends with the check of the ledger's invariants. It uses no process and no network.
 package stories
 
 import (
@@ -9,22 +11,19 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// The stories of the field: a customer, a machine and what goes wrong between them, told against
-// the whole service in a bubble of time. Each ends with the check of what must never be.
-
-// confirming has machines answer within a minute.
+// confirming sets that machines confirm within a minute.
 func confirming(s *config.Settings) { s.ConfirmWithin = time.Minute }
 
-// routed has them answer through Notehub's route, too; see route.
+// routed also sets the token of Notehub's route. See route.
 func routed(s *config.Settings) { confirming(s); s.NotehubRouteToken = apptest.RouteToken }
 
-// holding has money held until the machine has started.
+// holding sets that the money is captured once the machine has started.
 func holding(s *config.Settings) { s.ConfirmWithin, s.Capture = time.Minute, "on_start" }
 
-// without has no machine confirm, and credits live for two minutes.
+// without sets a lifetime of two minutes and no confirmations.
 func without(s *config.Settings) { s.CreditLifetime = 2 * time.Minute }
 
-// story runs one in the front of a service with machines of one kind.
+// story runs a test against a service with machines of one kind.
 func story(
 	t *testing.T,
 	change func(*config.Settings),

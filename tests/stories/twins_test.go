@@ -13,13 +13,16 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Two installations take back each other's notes. Both say so, and the customer has the money back
-// once.
-func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
+// Two installations recall each other's notes. Both report it, and the customer is refunded once.
+func TestTwinsAreReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
 		machine sandbox.MachineConfig
-	}{"without confirmations": {without, threeKeys}, "with confirmations": {confirming, confirms}, "with money that is held": {holding, confirms}} {
+	}{
+		"without confirmations": {without, threeKeys},
+		"with confirmations":    {confirming, confirms},
+		"with manual capture":   {holding, confirms},
+	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, c.change, c.machine, func(f *apptest.Front, m *sandbox.Machine) {
 				other := f.Twin()
@@ -43,19 +46,19 @@ func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 				if health := other.Health(); !strings.Contains(health, apptest.TwinsText) {
 					f.Errorf("the twin's health %s; want it to tell of the other installation", health)
 				}
-				// Both take the notes back at the same time, and one may find its own alone: then
-				// the other marks the payment.
+				// Both recall at the same time, and one may find only its own note. Then the other
+				// marks the payment.
 				if p, others := f.Paid(sold.ID), other.Payment(f, sold.ID); p.ReviewReason == "" &&
 					others.ReviewReason == "" {
-					f.Errorf("%s, %s %s: nobody is told", p.Funds, p.Delivery, p.Reason)
+					f.Errorf("%s, %s %s: no problem is reported", p.Funds, p.Delivery, p.Reason)
 				}
 			})
 		})
 	}
 }
 
-// One installation does not sell on the machine and refunds, the other sends the credit.
-func TestACreditThatAnotherInstallationSentIsTold(t *testing.T) {
+// One installation does not know the machine and refunds, and the other sends the credit.
+func TestTwinCreditIsReported(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		other := f.Twin()
 		f.Run()
@@ -74,6 +77,6 @@ func TestACreditThatAnotherInstallationSentIsTold(t *testing.T) {
 			f.Errorf("the twin's health %s; want it to tell of a refund that it did not order", health)
 		}
 		f.Stop()
-		f.CloseLedger() // the invariants know of one installation alone
+		f.CloseLedger() // the invariants hold for one installation only
 	})
 }

@@ -18,8 +18,15 @@ import (
 
 const updateLink = "POST /v1/payment_links/{id}"
 
-// Both installations know of each other before anybody pays.
-func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
+// anHourLater starts another installation after this one has run for an hour.
+func anHourLater(f *apptest.Front) *apptest.Twin {
+	f.Run()
+	f.Pass(time.Hour)
+	return f.Twin()
+}
+
+// Both installations know of each other before the first payment.
+func TestTwinSignaturesAreReported(t *testing.T) {
 	t.Parallel()
 	lost := sandbox.Outcome{Applied: true}
 	for name, c := range map[string]struct {
@@ -27,7 +34,11 @@ func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
 		begin  func(*apptest.Front) *apptest.Twin
 		within time.Duration
 	}{
-		"started together": {nil, func(f *apptest.Front) *apptest.Twin { other := f.Twin(); f.Run(); return other }, 17 * time.Minute},
+		"started together": {nil, func(f *apptest.Front) *apptest.Twin {
+			other := f.Twin()
+			f.Run()
+			return other
+		}, 17 * time.Minute},
 		"started together, with many machines": {nil, func(f *apptest.Front) *apptest.Twin {
 			for n := range 20 {
 				f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:m%02d", n)})
@@ -36,15 +47,15 @@ func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
 			f.Run()
 			return other
 		}, 17 * time.Minute},
-		"one an hour later": {nil, func(f *apptest.Front) *apptest.Twin { f.Run(); f.Pass(time.Hour); return f.Twin() }, time.Minute},
+		"one an hour later": {nil, anHourLater, time.Minute},
 		"replies are lost": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
 			f.Pass(time.Hour)
 			f.Stripe.Next(updateLink, lost, sandbox.Outcome{Status: 500}, lost)
 			return f.Twin()
 		}, 47 * time.Minute},
-		"without webhooks": {off(without), func(f *apptest.Front) *apptest.Twin { f.Run(); f.Pass(time.Hour); return f.Twin() }, 32 * time.Minute},
-		"a newcomer to those that know": {nil, func(f *apptest.Front) *apptest.Twin {
+		"without webhooks": {off(without), anHourLater, 32 * time.Minute},
+		"a third installation": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
 			first := f.Twin()
 			f.Pass(time.Minute)
@@ -72,8 +83,8 @@ func TestInstallationsThatSignTheSameLinkAreTold(t *testing.T) {
 	}
 }
 
-// Nothing that a single installation or its operator does looks like another installation.
-func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
+// No action of a single installation or its operator looks like another installation.
+func TestTwinsAreNotSeenInOneInstallation(t *testing.T) {
 	t.Parallel()
 	seen := sandbox.Outcome{Applied: true, Status: http.StatusOK}
 	link := func(f *apptest.Front) string { return f.Stripe.Links()[0].ID }
@@ -109,7 +120,8 @@ func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
 		"that, and its own signatures get no reply": func(f *apptest.Front) {
 			f.Restarted(nil)
 			f.Pass(time.Minute)
-			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Applied: true}, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 429}, sandbox.Outcome{})
+			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Applied: true}, sandbox.Outcome{Status: 500},
+				sandbox.Outcome{Status: 429}, sandbox.Outcome{})
 			f.Signs(link(f), "the process before")
 			f.Pass(time.Minute)
 			f.AsOperator("/refresh-devices")
@@ -117,7 +129,8 @@ func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
 		"that, and it cannot sign again": func(f *apptest.Front) {
 			f.Restarted(nil)
 			f.Pass(time.Minute)
-			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500})
+			f.Stripe.Next(updateLink, seen, sandbox.Outcome{Status: 500}, sandbox.Outcome{Status: 500},
+				sandbox.Outcome{Status: 500})
 			f.Signs(link(f), "the process before")
 			for range 4 {
 				f.Pass(time.Minute)
@@ -174,8 +187,8 @@ func TestASingleInstallationIsNotTakenForTwo(t *testing.T) {
 	}
 }
 
-// What the other installation deactivates was not deactivated in the Dashboard.
-func TestALinkThatAnotherInstallationDeactivates(t *testing.T) {
+// A link that the other installation deactivates does not count as deactivated in the Dashboard.
+func TestTwinDeactivatesALink(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

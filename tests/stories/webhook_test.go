@@ -16,7 +16,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAWebhookIsAnsweredYesOnceItIsOnDisk(t *testing.T) {
+func TestWebhookIsAcceptedOnceItIsOnDisk(t *testing.T) {
 	t.Parallel()
 	const yes = "{\"received\":true}\n"
 	for _, path := range []string{"/webhook/stripe", "/api/stripe/webhook", "/api/webhook"} {
@@ -52,9 +52,11 @@ func TestWebhooksThatAskForNothing(t *testing.T) {
 			{"a type that is ignored", fixture.SessionEvent("customer.created", ""), "ignored"},
 			{"a session that expired", fixture.SessionEvent("checkout.session.expired", ""), "ignored"},
 			{"a session of somebody else", fixture.SessionEvent("checkout.session.completed", paid), "not_ours"},
-			{"a session of another project", fixture.SessionEvent("checkout.session.completed", paid+`,"metadata":{"device_uid":"dev:1","project":"app:2"}`), "not_ours"},
+			{"a session of another project", fixture.SessionEvent("checkout.session.completed",
+				paid+`,"metadata":{"device_uid":"dev:1","project":"app:2"}`), "not_ours"},
 			{"an intent of somebody else", fixture.SessionEvent("payment_intent.succeeded", ""), "not_ours"},
-			{"an event of live mode", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid), `"livemode":false`, `"livemode":true`, 1), "wrong_mode"},
+			{"an event of live mode", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid),
+				`"livemode":false`, `"livemode":true`, 1), "wrong_mode"},
 		} {
 			body := strings.Replace(row.body, "evt_1", "evt_"+strings.ReplaceAll(row.name, " ", "_"), 1)
 			f.Answers(row.name, f.Deliver("/webhook/stripe", body), http.StatusOK, `{"received":true}`)
@@ -108,7 +110,7 @@ func TestWebhooksThatAreRefused(t *testing.T) {
 	})
 }
 
-func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
+func TestWebhookThatCannotBeStoredIsRetried(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Order(sandbox.PayOptions{NoWebhook: true})
@@ -121,11 +123,12 @@ func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
 	})
 }
 
-func TestAWebhookWithoutASignatureIsRefusedBeforeItsBodyIsRead(t *testing.T) {
+func TestWebhookWithoutASignatureIsRefusedUnread(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		sum := strings.Repeat("0", 64)
-		for _, header := range []string{"", "x", "t=1", "v1=" + sum, "t=x,v1=" + sum, "t=1,v1=00", "t=1,v1=" + strings.Repeat("x", 64), "t=1,v0=" + sum, "t=1;v1=" + sum} {
+		for _, header := range []string{"", "x", "t=1", "v1=" + sum, "t=x,v1=" + sum, "t=1,v1=00",
+			"t=1,v1=" + strings.Repeat("x", 64), "t=1,v0=" + sum, "t=1;v1=" + sum} {
 			r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", fixture.Unread{T: t})
 			r.ContentLength = 1 << 20
 			if header != "" {
