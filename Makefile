@@ -28,11 +28,13 @@ mutants: ## each guard is taken away in turn, and its test must fail; two minute
 contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/contract/doc.go says what it needs
 	cd tests/contract && go test -race -shuffle=on -parallel 8 -count=1 ./... # not from the cache, which does not see notepay's own files
 
-check: ## formatting, vet and staticcheck
+check: ## formatting, vet, staticcheck, spelling, and the rules for text and layout
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
 	cd tests/contract && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
+	git ls-files '*.go' '*.md' '*.html' '*.yml' .env.example | xargs go tool -modfile=tools/go.mod misspell -locale US -i lustre -error
+	go test ./tests/prose
 
 FUZZTIME ?= 60s
 fuzz:  ## each fuzz target in turn, FUZZTIME each
