@@ -78,7 +78,7 @@ func message(event string, id int64, data string) []byte {
 	return e.Bytes()
 }
 
-// events answers /demo/events?after=N: what changed since the page was made or last heard of, then
+// events answers /demo/events?after=N: what changed since the page was made or last updated, then
 // what changes, as HTML elements that take the place of those with the same id.
 func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.ParseInt(r.FormValue("after"), 10, 64)

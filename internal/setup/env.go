@@ -21,7 +21,7 @@ type setting struct {
 
 // offer asks whether to write settings to the file. It asks again for each setting that has another
 // value there.
-func offer(d *dialogue, file string, settings []setting) error {
+func offer(d *dialog, file string, settings []setting) error {
 	current, err := config.ReadFile(file)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func stripeError(doing string, err error) error {
 
 // prices returns the prices that an earlier run created, the oldest first. If there are none it
 // creates one.
-func (c Config) prices(ctx context.Context, d *dialogue) (ids []string, err error) {
+func (c Config) prices(ctx context.Context, d *dialog) (ids []string, err error) {
 	var product *stripe.Product
 	// Stripe's search would find a new product only after a while.
 	list := &stripe.ProductListParams{
@@ -132,7 +132,7 @@ var currencyCode = regexp.MustCompile(`^[A-Za-z]{3}$`)
 
 // newPrice asks the operator for a price and creates it. It also creates the product, unless an
 // interrupted run has left one.
-func (c Config) newPrice(ctx context.Context, d *dialogue, product *stripe.Product) ([]string, error) {
+func (c Config) newPrice(ctx context.Context, d *dialog, product *stripe.Product) ([]string, error) {
 	var name string
 	var err error
 	if product == nil {
@@ -188,7 +188,7 @@ func (c Config) newPrice(ctx context.Context, d *dialogue, product *stripe.Produ
 
 // endpoint creates the webhook endpoint and returns its secret. If there is one already it returns
 // "", because Stripe shows a secret only once.
-func (c Config) endpoint(ctx context.Context, d *dialogue) (secret string, err error) {
+func (c Config) endpoint(ctx context.Context, d *dialog) (secret string, err error) {
 	if check.Loopback(c.PublicURL) {
 		d.say(
 			"Webhook  PUBLIC_URL is this host, which Stripe cannot reach. " +
@@ -220,7 +220,7 @@ func (c Config) endpoint(ctx context.Context, d *dialogue) (secret string, err e
 
 // repair makes sure that one of the endpoints sends every event that notepay uses. It changes only
 // an endpoint that setup created.
-func (c Config) repair(ctx context.Context, d *dialogue, endpoints []*stripe.WebhookEndpoint) error {
+func (c Config) repair(ctx context.Context, d *dialog, endpoints []*stripe.WebhookEndpoint) error {
 	best := endpoints[0]
 	for _, e := range endpoints {
 		if e.Metadata["app"] == stripeapi.App {

@@ -98,7 +98,7 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "Somebody else was faster.", "€3.50 was refunded")
+			c.sees("", "The machine did not start", "Another customer was faster.", "€3.50 was refunded")
 		}},
 		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})

@@ -73,7 +73,7 @@ func TestOperatorActionsAreAudited(t *testing.T) {
 		f.Asks("retry of what has started", path+"/retry", "", 409, "not_possible")
 		f.Asks("too much", path+"/refund", `{"amount":351}`, 409, "not_possible")
 		f.Asks("nothing", path+"/refund", `{"amount":0}`, 400, "bad_amount")
-		f.Asks("a misspelt amount", path+"/refund", `{"amuont":50}`, 400, "bad_body")
+		f.Asks("a misspelled amount", path+"/refund", `{"amuont":50}`, 400, "bad_body")
 		f.Asks("an amount that is null", path+"/refund", `{"amount":null}`, 400, "bad_body")
 		f.Asks("null", path+"/refund", `null`, 400, "bad_body")
 		f.Asks("an amount in quotes", path+"/refund", `{"amount":"50"}`, 400, "bad_body")

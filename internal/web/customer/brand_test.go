@@ -29,7 +29,7 @@ func TestBrandStyleIsReadable(t *testing.T) {
 		}
 	}
 	if style := (Brand{Color: "#0b6b4f"}).Style(); !strings.Contains(style, ":root { --accent: #0b6b4f;") {
-		t.Errorf("a colour that can be read is changed: %s", style)
+		t.Errorf("a color that can be read is changed: %s", style)
 	}
 	for _, color := range []string{"", "green", "#fff", "#00000g"} {
 		if style := (Brand{Color: color}).Style(); style != "" {

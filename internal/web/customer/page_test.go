@@ -134,7 +134,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 			"Maschine bezahlen|Code an der Maschine|ohne App",
 		},
 		{
-			"cancelled", c.Canceled, 200, "Nothing was charged|scan the sticker",
+			"canceled", c.Canceled, 200, "Nothing was charged|scan the sticker",
 			"Es wurde nichts abgebucht|Scannen Sie",
 		},
 		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,

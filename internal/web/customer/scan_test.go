@@ -358,7 +358,7 @@ func TestPlansOfOnePlan(t *testing.T) {
 			}
 		}
 		f.Answers("for programs", f.Get("/use/"+fixture.Washer), http.StatusOK, "Warm wash, €3.50: "+link+"\n")
-		f.Answers("the colour", f.Get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
+		f.Answers("the color", f.Get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
 		f.Tells("/use/dev:1", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.Tells("/use/[deviceUID]", http.StatusBadRequest, "This sticker is not set up yet", "Missing device parameter",
 			"")

@@ -432,7 +432,7 @@ func TestStatus(t *testing.T) {
 		},
 			"title.ended machine.reversed money.refunded | " +
 				"step.received step.sent step.started step.ended step.refunded"},
-		{"door open, hold cancelled", func(p *payment.Payment) {
+		{"door open, hold canceled", func(p *payment.Payment) {
 			p.Delivery, p.SentAt = payment.Failed, now
 			p.Reason, p.MachineCode, p.Funds = payment.ReasonFailed, "E-DOOR", payment.Canceled
 		},

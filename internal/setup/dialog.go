@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// dialogue asks an operator questions. It keeps the first error of writing.
-type dialogue struct {
+// dialog asks an operator questions. It keeps the first error of writing.
+type dialog struct {
 	ctx   context.Context
 	lines chan string // closed at the end of the input
 	out   io.Writer
@@ -19,8 +19,8 @@ type dialogue struct {
 
 // newDialogue reads answers from in until ctx ends, so that an open question does not delay the end
 // of the process.
-func newDialogue(ctx context.Context, in io.Reader, out io.Writer) *dialogue {
-	d := &dialogue{ctx: ctx, lines: make(chan string), out: out}
+func newDialogue(ctx context.Context, in io.Reader, out io.Writer) *dialog {
+	d := &dialog{ctx: ctx, lines: make(chan string), out: out}
 	go func() {
 		defer close(d.lines)
 		for scanner := bufio.NewScanner(in); scanner.Scan(); {
@@ -34,11 +34,11 @@ func newDialogue(ctx context.Context, in io.Reader, out io.Writer) *dialogue {
 	return d
 }
 
-func (d *dialogue) say(format string, args ...any) {
+func (d *dialog) say(format string, args ...any) {
 	d.print(fmt.Sprintf(format, args...) + "\n")
 }
 
-func (d *dialogue) print(text string) {
+func (d *dialog) print(text string) {
 	if _, err := io.WriteString(d.out, text); d.err == nil {
 		d.err = err
 	}
@@ -49,7 +49,7 @@ var errNoAnswer = errors.New("no answer: run setup in a terminal")
 
 // ask repeats a question until there is a valid answer. validate returns what is wrong with an
 // answer, or "".
-func (d *dialogue) ask(question string, validate func(string) string) (string, error) {
+func (d *dialog) ask(question string, validate func(string) string) (string, error) {
 	for {
 		answer, answered, err := d.line(question)
 		switch {
@@ -69,13 +69,13 @@ func (d *dialogue) ask(question string, validate func(string) string) (string, e
 }
 
 // agrees reports whether the operator answers yes. No answer means no.
-func (d *dialogue) agrees(question string) (bool, error) {
+func (d *dialog) agrees(question string) (bool, error) {
 	answer, _, err := d.line(question + " [y/N]")
 	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), err
 }
 
 // line asks a question and returns the next answer, if there is one.
-func (d *dialogue) line(question string) (answer string, answered bool, err error) {
+func (d *dialog) line(question string) (answer string, answered bool, err error) {
 	d.print(question + " ")
 	select {
 	case answer, answered = <-d.lines:
