@@ -142,7 +142,7 @@ func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 		r.hasProblem("dev:0000", "credit_lifetime", "soon")
 		r.hasProblem("dev:0002", "stripe_price_id", "names no price")
 		r.hasProblem("dev:0002", "credit_lifetime", "-5m")
-		r.hasProblem("dev:0003", "warm wash", "no price id")
+		r.hasProblem("dev:0003", "warm wash", "is not a price id")
 		r.hasProblem("dev:0005", "credit_lifetime", "1s", "at least 10s")
 		r.hasProblem("dev:0006", "stripe_price_id", "twice")
 		if slices.Contains(copyOf(v, &v.pricesGot), "warm wash") {
