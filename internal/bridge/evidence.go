@@ -123,14 +123,17 @@ func (b *Bridge) handledSince(ctx context.Context, e Event) error {
 }
 
 // lookedUp returns the evidence stored with a look-up, or with the look-up of its PaymentIntent's
-// session.
+// session. It reads the look-up again, because Stripe's list may have added evidence since the claim.
 func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) (string, error) {
-	if l.ID != session {
-		own, err := b.c.Ledger.Lookup(ctx, session)
-		if known, err := ledger.Found(err); err != nil || !known {
-			return "", err
-		}
-		l = own
+	current, err := b.c.Ledger.Lookup(ctx, session)
+	known, err := ledger.Found(err)
+	switch {
+	case err != nil:
+		return "", err
+	case known:
+		l = current
+	case l.ID != session:
+		return "", nil
 	}
 	if l.Handled == ledger.HandledUnsure {
 		return "", nil
