@@ -69,7 +69,7 @@ func (f *Fleet) followHints(ctx context.Context) {
 		case signatureDue:
 			f.links.sign(ctx, h.id)
 		case signatureRead:
-			f.links.signing.on = h.id
+			f.links.signatureListed(ctx, h.id)
 		case PriceUpdated:
 			f.rereadPlans(ctx, h.id)
 		case ProductUpdated: // the prices of a product are not known, so all are read

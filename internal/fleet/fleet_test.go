@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -429,6 +430,31 @@ func TestLinkMissingInTheListIsReadFirst(t *testing.T) {
 		r.wantState("dev:0000", Open)
 		if n := v.madeSoFar(); n != 2 {
 			t.Errorf("%d links were made; want two", n)
+		}
+	})
+}
+
+// Another installation signs the link after this one read the list, and before this one watches the
+// link.
+func TestSignatureOverwrittenDuringAListingIsAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendors{devices: many(2)}
+		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
+		pass(time.Minute)
+		v.set(func() { v.devices = v.devices[1:] })
+		pass(15 * time.Minute) // the signed link is deactivated
+		next := v.active("dev:0001")[0]
+		v.set(func() {
+			v.listed = func() {
+				_ = v.SignLink(t.Context(), next, "another process")
+				r.OfferChanged(LinkUpdated, next, true, false)
+				synctest.Wait()
+			}
+		})
+		pass(15 * time.Minute)
+		if signed := copyOf(v, &v.signatures); !slices.Equal(signed, []string{next, next}) {
+			t.Errorf("signed: %v; want %s by the other process, and then by this one", signed, next)
 		}
 	})
 }

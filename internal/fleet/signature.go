@@ -24,7 +24,7 @@ const TwinsText = "Another installation works on the same Notehub project and St
 const (
 	// signatureDue is the kind of a hint that the shared link may have to be signed.
 	signatureDue = "signature_due"
-	// signatureRead is the kind of a hint that the shared link carries our signature.
+	// signatureRead is the kind of a hint that a list showed our signature on the shared link.
 	signatureRead = "signature_read"
 	// signPause is the time between two signatures, so that two installations do not keep Stripe
 	// busy.
@@ -90,6 +90,14 @@ func (w *linkReconciler) sharedChanged(ctx context.Context, id string) {
 	case w.signing.echo && time.Since(w.signing.at) < signPause: // our own event, or ours follows
 		w.signing.echo = false
 	default:
+		w.sign(ctx, id)
+	}
+}
+
+// signatureListed checks a link that a list showed with our signature. It reads the link unless we
+// already watch it, because another installation may have signed it after the list was read.
+func (w *linkReconciler) signatureListed(ctx context.Context, id string) {
+	if w.signing.on != id {
 		w.sign(ctx, id)
 	}
 }

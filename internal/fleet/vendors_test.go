@@ -43,6 +43,7 @@ type vendors struct {
 	leftOut   string   // the id of a link that the list omits
 
 	signatures []string // ids of links that were signed
+	listed     func()   // called after the list of links was read, before it is returned; may be nil
 }
 
 func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
@@ -119,6 +120,10 @@ func (v *vendors) Offer(_ context.Context, id string) (payment.Offer, error) {
 
 func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
 	v.mu.Lock()
+	listed := v.listed
+	if listed != nil {
+		defer listed()
+	}
 	defer v.mu.Unlock()
 	for _, l := range v.links {
 		if l.Active && l.ID != v.leftOut {

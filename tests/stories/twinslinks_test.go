@@ -16,7 +16,10 @@ import (
 	"notepay/internal/sandbox"
 )
 
-const updateLink = "POST /v1/payment_links/{id}"
+const (
+	listLinks  = "GET /v1/payment_links"
+	updateLink = "POST /v1/payment_links/{id}"
+)
 
 // anHourLater starts another installation after this one has run for an hour.
 func anHourLater(f *apptest.Front) *apptest.Twin {
@@ -29,6 +32,7 @@ func anHourLater(f *apptest.Front) *apptest.Twin {
 func TestTwinSignaturesAreReported(t *testing.T) {
 	t.Parallel()
 	lost := sandbox.Outcome{Applied: true}
+	late := sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 5 * time.Second}
 	for name, c := range map[string]struct {
 		change func(*config.Settings)
 		begin  func(*apptest.Front) *apptest.Twin
@@ -47,6 +51,16 @@ func TestTwinSignaturesAreReported(t *testing.T) {
 			f.Run()
 			return other
 		}, 17 * time.Minute},
+		"started together, and a list of links is old": {nil, func(f *apptest.Front) *apptest.Twin {
+			for n := range 20 {
+				f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:m%02d", n)})
+			}
+			other := f.Twin()
+			f.Run()
+			f.Pass(14 * time.Minute)
+			f.Stripe.Next(listLinks, late)
+			return other
+		}, 3 * time.Minute},
 		"one an hour later": {nil, anHourLater, time.Minute},
 		"replies are lost": {nil, func(f *apptest.Front) *apptest.Twin {
 			f.Run()
