@@ -325,7 +325,7 @@ func TestLateWhenTheQueueExceedsTheRateLimit(t *testing.T) {
 	})
 }
 
-// A post has an unknown outcome, and Notehub never tells. The operator is told after 15 minutes,
+// A post has an unknown outcome, and Notehub never tells. The operator learns after 15 minutes,
 // and other payments are not affected.
 func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 	t.Parallel()

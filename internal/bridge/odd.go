@@ -129,7 +129,7 @@ func (b *Bridge) unidentified(event string) {
 	b.c.Problems.Odd(oddLost, b.odd.lost...)
 }
 
-// maxFailedReadings is how many readings in a row may fail before the operator is told.
+// maxFailedReadings is how many readings in a row may fail before the operator is notified.
 const maxFailedReadings = 3
 
 // reportStuck raises or clears the problem that Stripe's events cannot be read.

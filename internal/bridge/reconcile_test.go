@@ -354,7 +354,7 @@ func TestRecordSessionForABusyDevice(t *testing.T) {
 	})
 }
 
-// The device does not sell any more. The money goes back, and the operator is told that a customer
+// The device does not sell any more. The money goes back, and the operator learns that a customer
 // could pay.
 func TestClaimForADeviceThatIsNotSelling(t *testing.T) {
 	t.Parallel()

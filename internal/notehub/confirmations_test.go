@@ -146,7 +146,7 @@ func TestConfirmationsFailsWithoutProgress(t *testing.T) {
 		{"another service's answer", `{}`, upstream.Retryable},
 		{"a proxy's page", fixture.ProxyPage, upstream.Retryable},
 		{"an empty page that is not the last", `{"events":[],"has_more":true}`, upstream.Retryable},
-		{"the event under the cursor for ever", `{"events":[{"event":"e1"}],"has_more":true}`, upstream.Retryable},
+		{"the event under the cursor forever", `{"events":[{"event":"e1"}],"has_more":true}`, upstream.Retryable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)

@@ -65,7 +65,7 @@ func TestDevicesFailsUnlessTheListIsComplete(t *testing.T) {
 			2,
 			upstream.Retryable,
 		},
-		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Retryable},
+		{"the same page forever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Retryable},
 		{
 			"two pages that overlap",
 			[]sandbox.Outcome{

@@ -13,9 +13,9 @@ const (
 	// MaxListingDelay is the maximum time until Notehub lists a note that it accepted. A check
 	// before that proves nothing if it does not find the note.
 	MaxListingDelay = 10 * time.Second
-	// overdueAfter is when the operator is told that a due step could not be done.
+	// overdueAfter is when the operator is notified that a due step could not be done.
 	overdueAfter = 15 * time.Minute
-	// maxHold is when the operator is told of money that is neither captured nor released.
+	// maxHold is when the operator is notified of money that is neither captured nor released.
 	maxHold = time.Hour
 	// MaxBackoff is the maximum wait after a failed call.
 	MaxBackoff = 2 * time.Minute

@@ -161,7 +161,7 @@ func DeviceFreeAt(p Payment) time.Time {
 	return p.EndsAt
 }
 
-// overdueAt returns when the operator is told that the payment's due step was not done, or the zero
+// overdueAt returns when the operator learns that the payment's due step was not done, or the zero
 // time.
 func overdueAt(p Payment) time.Time {
 	if p.Funds == Authorized || p.Funds == Capturing || p.Funds == Canceling {

@@ -198,7 +198,7 @@ func TestVerifyDecodesTheEvent(t *testing.T) {
 			"",
 		},
 		{
-			"fields that nobody knows",
+			"unknown fields",
 			fixture.SessionEvent("checkout.session.completed", paid+`,"new":{"deep":[1,2,{"x":null}]}`),
 			true,
 			"",
@@ -217,7 +217,7 @@ func TestVerifyDecodesTheEvent(t *testing.T) {
 			"",
 		},
 		{
-			"another object in a shape that nobody knows",
+			"another object in an unknown shape",
 			fixture.SessionEvent("report.created", `,"payment_intent":5,"metadata":[],"currency":{}`),
 			true,
 			"",

@@ -189,7 +189,8 @@ func holding() []visitor {
 				c.machine.SetOnline(true)
 				c.sees("", "The machine did not start", "The reservation of €3.50 is being canceled.")
 				c.stripe.Clear(c.intent("cancel"))
-				c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was canceled.")
+				c.sees("", "The machine did not start",
+					"You were not charged. The reservation of €3.50 was canceled.")
 			},
 		},
 		{

@@ -45,7 +45,9 @@ var banned = []struct {
 	{regexp.MustCompile(`(?i)\b(stand|stands|stood) in\b`), "be in"},
 	{regexp.MustCompile(`(?i)\b(nobody|somebody|whoever|whosoever)\b`), "name the actor"},
 	{regexp.MustCompile(`(?i)\bof (whom|whose)\b`), "an active clause"},
-	{regexp.MustCompile(`(?i)\b(colour|honour|favour|behaviour|cancelled|cancelling|catalogue|licence|centre|grey|recognise|authorise|initialise|normalise|serialise)(s|d|r|rs|ing)?\b`),
+	{regexp.MustCompile(`(?i)\b(colour|honour|favour|behaviour|cancelled|cancelling|catalogue|licence|centre|grey)s?\b`),
+		"US spelling"},
+	{regexp.MustCompile(`(?i)\b(recognise|authorise|initialise|normalise|serialise)(s|d|r|rs)?\b`),
 		"US spelling"},
 }
 
@@ -154,7 +156,8 @@ func walk(t *testing.T, extension string, f func(path, text string)) {
 			return err
 		}
 		name := entry.Name()
-		if entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata") {
+		skipped := strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata"
+		if entry.IsDir() && path != root && skipped {
 			return filepath.SkipDir
 		}
 		if entry.IsDir() || filepath.Ext(path) != extension || strings.HasSuffix(path, "prose_test.go") {

@@ -107,7 +107,7 @@ func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 				}
 				f.Notehub.Clear(deadNotes)
 				f.Pass(20 * time.Minute)
-				f.Scanned("the machine when it is mended", "dev:dead", http.StatusTemporaryRedirect, "")
+				f.Scanned("the machine when it is repaired", "dev:dead", http.StatusTemporaryRedirect, "")
 			})
 		})
 	}

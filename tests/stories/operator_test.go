@@ -99,11 +99,11 @@ func TestOperatorActionsAreAudited(t *testing.T) {
 		f.Started(m, 2)
 		// only the operator ends an operator's pause
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now")
-		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"mended"}`, 200, `"paused":null`)
+		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"repaired"}`, 200, `"paused":null`)
 		f.Pass(10 * time.Second)
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 307, "")
 		f.Asks("no such device", "/api/devices/dev:none/pause", "", 404, "not_found")
-		f.Audited(fixture.Washer, "operator resume mended", "operator start test", "operator pause repair")
+		f.Audited(fixture.Washer, "operator resume repaired", "operator start test", "operator pause repair")
 	})
 }
 

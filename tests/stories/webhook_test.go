@@ -51,10 +51,10 @@ func TestWebhooksThatAskForNothing(t *testing.T) {
 		for _, row := range []struct{ name, body, outcome string }{
 			{"a type that is ignored", fixture.SessionEvent("customer.created", ""), "ignored"},
 			{"a session that expired", fixture.SessionEvent("checkout.session.expired", ""), "ignored"},
-			{"a session of somebody else", fixture.SessionEvent("checkout.session.completed", paid), "not_ours"},
+			{"a session of another seller", fixture.SessionEvent("checkout.session.completed", paid), "not_ours"},
 			{"a session of another project", fixture.SessionEvent("checkout.session.completed",
 				paid+`,"metadata":{"device_uid":"dev:1","project":"app:2"}`), "not_ours"},
-			{"an intent of somebody else", fixture.SessionEvent("payment_intent.succeeded", ""), "not_ours"},
+			{"an intent of another seller", fixture.SessionEvent("payment_intent.succeeded", ""), "not_ours"},
 			{"an event of live mode", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid),
 				`"livemode":false`, `"livemode":true`, 1), "wrong_mode"},
 		} {

@@ -135,7 +135,7 @@ func TestWhy(t *testing.T) {
 			timeline{Payment: with(func(p *payment.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent",
 			[]string{"a free start"},
 		},
-		"a reason that nobody thought of": {
+		"an unknown reason": {
 			timeline{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil,
 		},
 		"taken back": {

@@ -336,7 +336,7 @@ func TestTerms(t *testing.T) {
 		terms Terms
 		want  string
 	}{
-		{"nothing is given back by itself", Terms{}, "please contact the operator"},
+		{"nothing is refunded by itself", Terms{}, "please contact the operator"},
 		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, you get your money back"},
 		{
 			"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own},

@@ -171,7 +171,8 @@ func (w *walk) work() {
 	w.p = payment.ApplyOutcome(w.p, o, w.now)
 }
 
-// known returns the condition under which each text is true. It follows the texts and not status.go.
+// known returns the condition under which each text is true. It follows the texts and not
+// status.go.
 func known() map[string]func(p payment.Payment, now time.Time) bool {
 	machine := func(states ...payment.DeliveryStatus) func(payment.Payment, time.Time) bool {
 		return func(p payment.Payment, _ time.Time) bool { return slices.Contains(states, p.Delivery) }
@@ -399,7 +400,7 @@ func TestStatus(t *testing.T) {
 		},
 			"title.stopping machine.stopping money.after_stop next.close | step.received step.sent step.stopping"},
 		{
-			"sent anew", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" },
+			"resent", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" },
 			"title.sent machine.sent next.close | step.received step.sent step.pick_up",
 		},
 		{
@@ -426,7 +427,7 @@ func TestStatus(t *testing.T) {
 		{"ended by the operator", func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, payment.ReasonEnded, now, now, now
 		}, "title.ended machine.ended | step.received step.sent step.started step.ended"},
-		{"given back in the Dashboard while it ran", func(p *payment.Payment) {
+		{"refunded in the Dashboard while it ran", func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.SentAt = payment.Done, payment.ReasonReversed, now
 			p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = now, now, payment.Refunded, 350
 		},
