@@ -31,12 +31,17 @@ func TestRunReturnsExitCodes(t *testing.T) {
 		out  string
 		err  string
 	}{
-		"version":                    {[]string{"version"}, 0, "notepay devel, commit ", ""},
-		"help":                       {[]string{"help"}, 0, "usage: notepay", ""},
-		"an unknown command":         {[]string{"sell"}, 2, "", `unknown command "sell"`},
-		"a command with an argument": {[]string{"serve", "now"}, 2, "", "takes no arguments"},
-		"serve without settings":     {[]string{"serve"}, 2, "", "STRIPE_SECRET_KEY"},
-		"no command means serve":     {nil, 2, "", "NOTEHUB_PROJECT_UID"},
+		"version":                        {[]string{"version"}, 0, "notepay devel, commit ", ""},
+		"help":                           {[]string{"help"}, 0, "usage: notepay", ""},
+		"an unknown command":             {[]string{"sell"}, 2, "", `unknown command "sell"`},
+		"a command with an argument":     {[]string{"serve", "now"}, 2, "", "takes no arguments"},
+		"serve without settings":         {[]string{"serve"}, 2, "", firstSteps},
+		"no command means serve":         {nil, 2, "", firstSteps},
+		"a wrong flag of demo":           {[]string{"demo", "--lan"}, 2, "", "demo takes --host lan"},
+		"a wrong host of the demo":       {[]string{"demo", "--host", "here"}, 2, "", "neither lan nor an address"},
+		"a device's key without its UID": {[]string{"device-key"}, 2, "", "takes one argument"},
+		"a device's key of no device":    {[]string{"device-key", "washer"}, 2, "", "is no device UID"},
+		"a device's key without a key":   {[]string{"device-key", "dev:1"}, 2, "", "NOTE_SIGN_KEY: not set"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -50,6 +55,26 @@ func TestRunReturnsExitCodes(t *testing.T) {
 				)
 			}
 		})
+	}
+}
+
+// The key is HMAC-SHA-256 of the UID as openssl computes it. The UID may be written as on a sticker.
+func TestDeviceKeyIsPrintedForFirmware(t *testing.T) {
+	t.Parallel()
+	getenv := func(name string) string {
+		if name == "NOTE_SIGN_KEY" {
+			return strings.Repeat("00112233445566778899aabbccddeeff", 2)
+		}
+		return ""
+	}
+	var out strings.Builder
+	if err := run(t.Context(), []string{"device-key", " DEV:864475044215258"}, getenv, &out); err != nil {
+		t.Fatal(err)
+	}
+	const key = "081c068a665b40aa0f948fc4988e31b5026c72749df0f968420fa0c76c558a82"
+	if got, _, _ := strings.Cut(out.String(), "\n"); got != key || !strings.Contains(out.String(), "\n{0x") ||
+		strings.Count(out.String(), ", 0x") != 31 {
+		t.Errorf("got %q; want %s and a list of 32 bytes", out.String(), key)
 	}
 }
 

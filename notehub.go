@@ -23,6 +23,7 @@ func newNotehub(s *config.Settings) *notehub.Client {
 		// All calls are below one project. With a fleet, notepay sells only on the fleet's devices.
 		Project: s.NotehubProjectUID,
 		Fleet:   s.NotehubFleetUID,
+		AckFile: s.AckFile,
 
 		// The settings hold either a personal access token or an OAuth2 client.
 		Token:      string(s.NotehubToken),

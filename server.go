@@ -1,18 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
+	"os"
+	"sync"
 	"time"
 
 	"notepay/internal/app"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/listen"
+	"notepay/internal/sdnotify"
 	"notepay/internal/vendortime"
 )
 
@@ -34,18 +37,18 @@ type serveOptions struct {
 // It listens first, so that a second process fails at once. Then it opens the ledger and loads the
 // fleet. Requests that arrive meanwhile wait. Recovery and the first refresh go on while it serves.
 func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOptions) (err error) {
-	listener := o.listener
-	if listener == nil {
-		if listener, err = net.Listen("tcp", s.Address()); err != nil {
-			return listenError(s, err)
+	sockets := listen.Sockets{Main: o.listener}
+	if o.listener == nil {
+		if sockets, err = listen.Open(s); err != nil {
+			return err
 		}
 	}
-	defer func() {
-		if e := listener.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
-			err = errors.Join(err, e)
-		}
-	}()
-	l, err := ledger.OpenBy(ctx, string(s.DatabaseURL), vendortime.New(nil))
+	defer func() { err = errors.Join(err, sockets.Close()) }()
+	l, err := ledger.Opening{
+		Identity: app.Identity(s),
+		Clock:    vendortime.New(nil),
+		Waiting:  func(why string) { log.Warn("start waits", "reason", why) },
+	}.Open(ctx, string(s.DatabaseURL))
 	if err != nil {
 		return err
 	}
@@ -64,6 +67,12 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 	if err != nil {
 		return err
 	}
+	var https *listen.HTTPS // nil if notepay does not speak HTTPS itself
+	if s.TLS() {
+		if https, err = listen.NewHTTPS(ctx, s, l, service.Problems, log); err != nil {
+			return err
+		}
+	}
 	handler := service.Handler()
 	if o.wrap != nil {
 		handler = o.wrap(handler)
@@ -77,27 +86,50 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 	work := make(chan struct{})
 	go func() {
 		defer close(work)
+		var loops sync.WaitGroup
+		if https != nil {
+			loops.Go(func() { https.Run(claims) })
+		}
 		service.Run(claims, calls)
+		loops.Wait()
 	}()
 	server := service.HTTPServer(handler)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	addr := listener.Addr().String()
+	served := make(chan error, 2)
+	addr := sockets.Main.Addr().String()
 	url := "http://" + displayAddr(addr)
+	servers := []*http.Server{server}
+	if https == nil {
+		go func() { served <- server.Serve(sockets.Main) }()
+	} else {
+		url = cmp.Or(s.PublicURL, "https://"+displayAddr(addr))
+		if plain := https.Serve(server, sockets, served); plain != nil {
+			servers = append(servers, plain)
+		}
+	}
 	log.Info("listening", "addr", addr, "url", url, "version", version())
 	if o.listening != nil {
 		o.listening(url)
 	}
+
+	notified := make(chan struct{})
+	watched, stopWatching := context.WithCancel(ctx)
+	go func() {
+		defer close(notified)
+		sdnotify.Run(watched, os.Getenv, log, func(ctx context.Context) {
+			_, _ = l.Cursor(ctx, "watchdog") // only whether the ledger hangs counts, /health tells the rest
+		})
+	}()
+	defer func() { stopWatching(); <-notified }()
 
 	select {
 	case err = <-served: // the listener failed
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-l.Lost():
-		err = ledger.ErrLockLost
-		log.Error("ledger lock lost, stopping", "err", err)
+		err = ledger.ErrLeaseLost
+		log.Error("ledger lease lost, stopping", "err", err)
 	}
-	stopErr := stop(ctx, server, log, stopClaims, stopCalls, work)
+	stopErr := stop(ctx, servers, log, stopClaims, stopCalls, work)
 	log.Info("stopped")
 	return errors.Join(err, stopErr)
 }
@@ -113,7 +145,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 // An unrecorded call stays in flight in the ledger. The next start checks it before it retries.
 func stop(
 	ctx context.Context,
-	server *http.Server,
+	servers []*http.Server,
 	log *slog.Logger,
 	stopClaims, stopCalls func(),
 	work <-chan struct{},
@@ -123,23 +155,14 @@ func stop(
 	defer timer.Stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeoutAtStop)
 	defer cancel()
-	if shutdownErr := server.Shutdown(ctx); shutdownErr != nil {
-		log.Warn("requests cut off", "err", shutdownErr)
-		err = server.Close()
+	for _, server := range servers {
+		if shutdownErr := server.Shutdown(ctx); shutdownErr != nil {
+			log.Warn("requests cut off", "err", shutdownErr)
+			err = errors.Join(err, server.Close())
+		}
 	}
 	<-work
 	return err
-}
-
-// listenError returns which address is in use, and which setting changes it.
-func listenError(s *config.Settings, err error) error {
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen: %w", err)
-	}
-	if s.ListenAddr == "" {
-		return fmt.Errorf("port %d is taken by another program: set PORT or LISTEN_ADDR", s.Port)
-	}
-	return fmt.Errorf("%s is taken by another program: set LISTEN_ADDR", s.ListenAddr)
 }
 
 // displayAddr returns an address for a link. A listener on all addresses is shown as localhost.

@@ -2,7 +2,7 @@
 # Starts a PostgreSQL of its own on loopback, runs a command with its URL in NOTEPAY_TEST_POSTGRES, and removes it afterwards:
 #
 #   tests/postgres.sh go test ./internal/ledger
-#   tests/postgres.sh -     reads verbs from standard input and answers each with a line: stop, restart, promote, hang, resume. It ends with its input.
+#   tests/postgres.sh -     reads verbs from standard input and answers each with a line: stop, restart, crash, promote, hang, resume. It ends with its input.
 #
 # It needs the server's programs (Debian: apt-get install postgresql). PostgreSQL refuses to run as root, so root starts it as "postgres".
 set -euo pipefail
@@ -53,6 +53,10 @@ while read -r verb; do
 	case $verb in
 	stop) ctl stop ;;
 	restart) ctl restart ;;
+	crash) # every process of the server dies, and it recovers from its log
+		ctl -m immediate stop
+		begin
+		;;
 	promote) # as a replica is
 		ctl stop
 		"${as[@]}" touch "$dir/data/standby.signal"

@@ -2,7 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"log/slog"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,9 +14,12 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/alert"
+	"notepay/internal/backup"
 	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
+	"notepay/internal/clientaddr"
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
@@ -47,7 +53,7 @@ const (
 	linkBurst = 2
 )
 
-// Config is what an App needs.
+// Config configures an App.
 type Config struct {
 	Settings *config.Settings
 	Ledger   *ledger.Ledger
@@ -71,6 +77,7 @@ type App struct {
 	log         *slog.Logger
 	metrics     *metrics.Metrics
 	recording   *recording.Monitor
+	alerts      *alert.Alerter     // nil if ALERT_URLS is not set
 	checkout    *checkout.Checkout // nil if machines are paid for through their links
 	customer    *customer.Handler
 	operator    *api.Handler
@@ -78,8 +85,13 @@ type App struct {
 	limiters    map[string]*upstream.Limiter // by vendor
 	problemList *web.Problems                // those of the board, and the vendors that do not answer
 
+	settings  string // those that all instances share, see Identity
 	publicURL string // where customers reach notepay
 	version   string
+
+	proxies clientaddr.Proxies
+	// ignoredProxy limits the log lines about proxies that are not trusted.
+	ignoredProxy rate.Sometimes
 
 	webhookSecrets stripeapi.WebhookSecrets
 	unverified     *bodies.Budget // for webhooks whose signature is not verified yet
@@ -88,7 +100,11 @@ type App struct {
 	rejections  rate.Sometimes
 	lastWebhook atomic.Int64 // when the last one was accepted, in Unix milliseconds; 0: none since the start
 
+	backups     backup.Config                                  // Dir is "" if there are none
+	eventLimits func(now time.Time) (events, bodies time.Time) // zero times: nothing is removed
+
 	routeToken string // the bearer token of Notehub's route; "" for no route
+	ackFile    string // the notefile of the machines' answers
 	project    string // app:..., the only one whose confirmations are applied
 	// ignored reports a confirmation that is not applied to any payment.
 	ignored func(event, why string)
@@ -104,24 +120,41 @@ func New(ctx context.Context, c Config) (*App, error) {
 		log:            c.Log,
 		limiters:       map[string]*upstream.Limiter{"stripe": c.Stripe.Limiter, "notehub": c.Notehub.Limiter},
 		publicURL:      s.PublicURL,
+		settings:       Identity(s).Settings,
 		version:        c.Version,
+		proxies:        s.Proxies(),
+		ignoredProxy:   rate.Sometimes{First: 1, Interval: 24 * time.Hour},
 		webhookSecrets: c.Stripe.WebhookSecrets(),
 		unverified:     bodies.New(maxBody),
 		rejections:     rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		eventLimits:    s.EventLimits,
 		routeToken:     string(s.NotehubRouteToken),
+		ackFile:        s.AckFile,
 		project:        s.NotehubProjectUID,
 		ignored:        c.Notehub.Ignored,
 	}
 	checks := consoleChecks(s, c.Notehub, c.Stripe) // before the calls are observed, so that theirs are not counted
 	fleetCounts := func() (int, int, time.Time) { return a.Fleet.Counts() }
 	a.metrics = metrics.NewMetrics(c.Version, c.Ledger.Stats, fleetCounts)
+	a.backups = backup.Config{
+		Dir:   s.BackupDir,
+		Every: s.BackupEvery,
+		Keep:  int(min(s.BackupKeep, math.MaxInt32)),
+		Copy: func(ctx context.Context, file string) error {
+			return ledger.Backup(ctx, string(s.DatabaseURL), file)
+		},
+		Problems: a.Problems,
+		Log:      c.Log,
+	}
 	a.recording = recording.New(c.Ledger, a.Problems, c.Log)
 	a.problemList = &web.Problems{Board: a.Problems, Limiters: a.limiters}
 	a.observe(c)
+	a.shareHolds()
 
 	if err := a.loadFleet(ctx, c); err != nil {
 		return nil, err
 	}
+	a.openAlerts(s)
 	changed := a.Live.Changed
 	if s.PerPurchase() {
 		if err := a.openCheckout(ctx, c); err != nil {
@@ -129,6 +162,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		}
 		changed = func(p payment.Payment) { a.Live.Changed(p); a.checkout.Changed(p) }
 	}
+	a.metrics.Leads = a.Ledger.Leads
 	a.metrics.LivePages, a.metrics.Now, a.metrics.Problems = a.Live.Pages, a.Ledger.Now, a.problemList.List
 	a.Bridge = bridge.New(bridge.Config{
 		Ledger:         c.Ledger,
@@ -139,6 +173,9 @@ func New(ctx context.Context, c Config) (*App, error) {
 		StripeLimiter:  c.Stripe.Limiter,
 		Log:            c.Log,
 		Project:        s.NotehubProjectUID,
+		NoteFile:       s.NoteFile,
+		NoteKey:        s.NoteKey(),
+		Encrypted:      s.NotesEncrypted(),
 		Livemode:       s.Livemode(),
 		Lifetime:       s.CreditLifetime,
 		ConfirmWithin:  s.ConfirmWithin,
@@ -170,12 +207,14 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Token:     string(s.OperatorToken),
 		PublicURL: s.PublicURL,
 		Support:   s.SupportContact,
+		Stickers:  customer.StickerWords(),
 		Test:      !s.Livemode(),
 		Lifetime:  s.CreditLifetime,
 		Zone:      s.Zone(),
 		Vitals:    a.vitals,
 		Live:      a.Live,
 		Check:     checks,
+		Alerts:    a.shownAlerts(),
 	})
 	return a, err
 }
@@ -217,12 +256,14 @@ func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
 		Interval:         s.RefreshInterval,
 		LinkLimiter:      upstream.NewLimiter(linksPerSecond*60, linkBurst),
 		OfflineAfter:     s.OfflineAfter,
+		Encrypted:        s.NotesEncrypted(),
 		ManualCapture:    s.CaptureOnStart(),
 		Sessions:         s.PerPurchase(),
 		Problems:         a.Problems,
 		NotehubLimiter:   c.Notehub.Limiter,
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
+		PageText:         customer.PageText(termsOf(s), s.CheckoutLanguage),
 	})
 	if err != nil {
 		return err
@@ -248,29 +289,70 @@ func (a *App) openCheckout(ctx context.Context, c Config) (err error) {
 		Log:       c.Log,
 		PublicURL: c.Settings.PublicURL,
 		Livemode:  c.Settings.Livemode(),
+		PageText:  customer.PageText(termsOf(c.Settings), c.Settings.CheckoutLanguage),
+		Key:       browserKey(c.Settings),
 	})
 	return err
 }
 
+// termsOf returns the promise of the settings to customers.
+func termsOf(s *config.Settings) customer.Terms {
+	return customer.Terms{
+		Lifetime:      s.CreditLifetime,
+		ConfirmWithin: s.ConfirmWithin,
+		ManualCapture: s.CaptureOnStart(),
+	}
+}
+
+// brandOf returns how customers see the operator. A logo that was readable at the start of the
+// program and no longer is, is left out.
+func (a *App) brandOf(s *config.Settings) customer.Brand {
+	logo, mediaType, err := s.Logo()
+	if err != nil {
+		a.log.Warn("logo not read", "err", err)
+	}
+	return customer.Brand{
+		Name:     s.BrandName,
+		Color:    s.BrandColor,
+		Contact:  s.SupportContact,
+		Address:  s.SellerAddress,
+		Tax:      s.TaxLine,
+		Imprint:  s.ImprintURL,
+		Privacy:  s.PrivacyURL,
+		Terms:    s.TermsURL,
+		Logo:     logo,
+		LogoType: mediaType,
+	}
+}
+
+// browserKey returns the key that signs the names of browsers. All instances have the same.
+func browserKey(s *config.Settings) []byte {
+	mac := hmac.New(sha256.New, []byte(s.StripeSecretKey))
+	mac.Write([]byte("notepay browsers"))
+	return mac.Sum(nil)
+}
+
 // customerHandler returns the handler of the customers' pages.
 func (a *App) customerHandler(s *config.Settings) *customer.Handler {
+	promise := termsOf(s)
+	promise.LifetimeOf = a.Fleet.Lifetime
 	return &customer.Handler{
 		Ledger:   a.Ledger,
 		Session:  a.Bridge.Session,
-		Watched:  a.Bridge.Watched,
-		Missing:  a.Bridge.Missing,
+		Watched:  a.Bridge.PageOpen,
+		Check:    a.Bridge.CheckNow,
+		Missing:  a.Bridge.NoteMissing,
+		Fleet:    a.Fleet,
+		Free:     a.free,
 		Checkout: a.checkout,
 		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
 		Live:     a.Live,
 		Log:      a.log,
-		Brand:    customer.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
+		Brand:    a.brandOf(s),
 		Test:     !s.Livemode(),
-		Terms: customer.Terms{
-			Lifetime:      s.CreditLifetime,
-			LifetimeOf:    a.Fleet.Lifetime,
-			ConfirmWithin: s.ConfirmWithin,
-			ManualCapture: s.CaptureOnStart(),
-		},
+		Zone:     s.Zone(),
+		Terms:    promise,
+		Told:     a.tellsOperator,
 	}
 }
 
@@ -293,6 +375,15 @@ func (a *App) Run(claims, calls context.Context) {
 	work.Go(func() { a.Fleet.Run(claims) })
 	work.Go(func() { a.Bridge.Run(claims, calls) })
 	work.Go(func() { a.watchLedger(claims) })
+	work.Go(func() { a.Ledger.Lead(claims, a.pruneEvents) })
+	work.Go(func() { a.Ledger.Follow(claims, a.follow) })
+	work.Go(func() { a.watchInstances(claims) })
+	if a.alerts != nil {
+		work.Go(func() { a.alerts.Run(claims) })
+	}
+	if a.backups.Dir != "" {
+		work.Go(func() { backup.Run(claims, a.backups) })
+	}
 	if a.checkout != nil {
 		work.Go(func() { a.checkout.Run(claims, calls) })
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"net"
 	"net/http"
 
 	"notepay/internal/check"
@@ -25,9 +26,11 @@ func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) ch
 		Plan:       api.Offer,
 		Notehub:    hub,
 		Clock:      clock,
+		Lookup:     net.DefaultResolver.LookupHost,
 		Disk:       ledger.NetworkDisk,
 		Space:      ledger.SpaceAt,
-		Suspicious: config.EnvironmentWarnings(config.File),
+		Instances:  func(ctx context.Context) (int, []string, error) { return otherSettings(ctx, s) },
+		Suspicious: config.EnvironmentWarnings(config.Path()),
 		Public: &http.Client{
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

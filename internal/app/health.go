@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"notepay/internal/clientaddr"
 	"notepay/internal/metrics"
 	"notepay/internal/web/api"
 	"notepay/internal/web/console"
@@ -36,6 +37,9 @@ type Health struct {
 	LastRefresh    *time.Time `json:"last_refresh"`
 	Version        string     `json:"version"`
 	Problems       []string   `json:"problems,omitempty"` // readable reasons for a status that is not "ok"
+	// Forwarded tells a client behind a proxy what became of its forwarded address. notepay check
+	// reads it.
+	Forwarded clientaddr.Origin `json:"forwarded_address,omitempty"`
 }
 
 // healthTimeout limits how long /health waits for the ledger, because load balancers do not wait
@@ -45,6 +49,9 @@ const healthTimeout = 4 * time.Second
 // healthReport serves /health. Its status is 503 if payments cannot be recorded.
 func (a *App) healthReport(w http.ResponseWriter, r *http.Request) error {
 	answer := Health{Status: "ok", Version: a.version}
+	if o := clientaddr.OriginOf(r); o != clientaddr.Direct {
+		answer.Forwarded = o
+	}
 	var refreshed time.Time
 	answer.Devices, answer.Links, refreshed = a.Fleet.Counts()
 	if !refreshed.IsZero() {

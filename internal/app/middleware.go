@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime/debug"
 
+	"notepay/internal/clientaddr"
 	"notepay/internal/web"
 )
 
@@ -43,6 +44,21 @@ func (a *App) withHeaders(next http.Handler) http.Handler {
 	})
 }
 
+// forwardedInVain logs that a proxy forwards the addresses of clients and they are not used. It logs
+// only proxies in private networks, because any client on the Internet can write the same header.
+func (a *App) forwardedInVain(_ *http.Request, peer string, origin clientaddr.Origin) {
+	if origin == clientaddr.Ignored && !clientaddr.Local(peer) {
+		return
+	}
+	a.ignoredProxy.Do(func() {
+		text := "TRUSTED_PROXIES does not name this proxy, so all its clients count as one: add its address"
+		if origin == clientaddr.Unclear {
+			text = "this proxy forwards no usable address of its client: see docs/proxies.md for its configuration"
+		}
+		a.log.Warn("forwarded address ignored", "addr", clientaddr.Key(peer), "detail", text)
+	})
+}
+
 // All answers share these values, so nothing may change them.
 var (
 	contentPolicy = []string{"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; " +
@@ -52,6 +68,15 @@ var (
 	noReferrer = []string{"no-referrer"}
 	noStore    = []string{"no-store"}
 )
+
+// withoutContent removes the headers that protect content, for a redirect without a body. A browser
+// shows no document of such an answer, so there is nothing to frame, to sniff or to run. The policy
+// for the referrer stays, because it also governs the request that follows a redirect.
+func withoutContent(h http.Header) {
+	delete(h, "Content-Security-Policy")
+	delete(h, "X-Content-Type-Options")
+	delete(h, "X-Frame-Options")
+}
 
 // statusRecorder records the status of an answer. It is 0 until the answer has begun.
 type statusRecorder struct {

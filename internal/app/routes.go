@@ -22,22 +22,29 @@ func (a *App) Handler() http.Handler {
 		handle(pattern, a.operatorOnly(h))
 	}
 
-	handle("GET /{$}", a.customer.Home)
-	handle("GET /pay", a.pay)
-	handle("GET /pay/{uid}", a.pay)
-	handle("GET /use/{uid}", a.use)
+	page := func(pattern string, h handlerFunc) { handle(pattern, a.customer.Choosing(h)) }
+
+	page("GET /{$}", a.customer.Home)
+	page("GET /pay", a.pay)
+	page("GET /pay/{uid}", a.pay)
+	page("GET /use/{uid}", a.use)
 	if a.checkout != nil {
 		handle("POST /use/{uid}", a.buy)
 	}
-	handle("GET /payment/success", a.customer.Success)
-	handle("GET /payment/cancel", a.customer.Canceled)
-	handle("GET /session/{token}", a.customer.Payment)
+	page("GET /payment/success", a.customer.Success)
+	page("GET /payment/cancel", a.customer.Canceled)
+	page("GET /payment/find", a.customer.Find)
+	handle("POST /payment/find", a.customer.FindPayment)
+	page("GET /session/{token}", a.customer.Payment)
 	handle("GET /session/{token}/events", a.customer.Events)
-	handle("GET /access/{token}", a.customer.Access)
+	page("GET /session/{token}/report", a.customer.Report)
+	handle("POST /session/{token}/report", a.customer.SendReport)
+	page("GET /access/{token}", a.customer.Access)
 	handle("GET /access/{token}/events", a.customer.AccessEvents)
-	missing := a.handle(a.customer.Nowhere)
+	missing := a.handle(a.customer.Choosing(a.customer.Nowhere))
 	mux.Handle("GET /static/", customer.Static(missing))
 	handle("GET /static/brand.css", a.customer.BrandStyle)
+	handle("GET /static/logo", a.customer.BrandLogo)
 
 	handle("POST /webhook/stripe", a.stripeWebhook)
 	handle("POST /api/stripe/webhook", a.stripeWebhook)
@@ -70,7 +77,7 @@ func (a *App) Handler() http.Handler {
 	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
 
 	a.Console.Register(handle)
-	return a.withHeaders(web.Tidy(mux))
+	return a.proxies.Handler(a.withHeaders(web.Tidy(mux)), a.forwardedInVain)
 }
 
 // handlerFunc handles a request, or returns why it cannot.

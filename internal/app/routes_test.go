@@ -56,7 +56,7 @@ func TestHandlerSendsSecurityHeaders(t *testing.T) {
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
 		for path, status := range map[string]int{
-			"/": 200, "/pay": 400, "/pay?device=" + fixture.Washer: 307, "/pay?device=dev:1": 404,
+			"/": 200, "/pay": 400, "/pay?device=dev:1": 404,
 			"/payment/success?session_id=" + session.ID: 303, "/payment/success": 404, "/payment/cancel": 200,
 			"/session/x": 404, "/session/x/events": 404, "/use/" + fixture.Washer: 200, "/use/dev:1": 404,
 			"/static/live.js": 200, "/static/brand.css": 200, "/static/style.css": 200, "/health": 200,
@@ -93,6 +93,29 @@ func TestHandlerSendsSecurityHeaders(t *testing.T) {
 	})
 }
 
+func TestScanRedirectsWithoutContent(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		for _, path := range []string{
+			"/pay?device=" + fixture.Washer, "/pay/" + fixture.Washer, "/PAY/" + fixture.Washer,
+		} {
+			w := f.Get(path, "Accept", "text/html")
+			if w.Code != http.StatusTemporaryRedirect || w.Body.Len() > 0 {
+				f.Errorf("%s: %d %q; want 307 without a body", path, w.Code, w.Body)
+			}
+			h := w.Header()
+			if h.Get("Location") == "" || h.Get("Cache-Control") != "no-store" ||
+				h.Get("Referrer-Policy") != "no-referrer" {
+				f.Errorf("%s: headers %v; want the link, no-store and no-referrer", path, h)
+			}
+			if len(h) > 3 { // headers about content protect nothing here, and each scan pays for them
+				f.Errorf("%s: headers %v; want no others", path, h)
+			}
+		}
+	})
+}
+
 func TestHandleTellsTheCauseOnlyToTheLog(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -110,7 +133,7 @@ func TestHandleTellsTheCauseOnlyToTheLog(t *testing.T) {
 			failing.ServeHTTP(w, r)
 			f.Answers(row.path, w, http.StatusInternalServerError, row.want)
 			if strings.Contains(w.Body.String(), "disk") {
-				f.Errorf("%s tells the cause: %s", row.path, w.Body)
+				f.Errorf("%s contains the cause: %s", row.path, w.Body)
 			}
 		}
 		if !strings.Contains(f.Logs.String(), "disk of the inside") {

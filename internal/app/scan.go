@@ -28,6 +28,7 @@ func (a *App) pay(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.metrics.Redirects.Inc()
 	h := w.Header()
+	withoutContent(h)
 	h["Location"] = []string{d.Offers[0].URL}
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusTemporaryRedirect)
@@ -53,11 +54,19 @@ func (a *App) buy(w http.ResponseWriter, r *http.Request) error {
 }
 
 // deviceForScan returns the scanned device if it sells now. Otherwise it writes a page with the
-// reason and returns nil.
+// reason and returns nil. A payer whose payment for the device is open is sent back to its page.
 func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
 	uid, ok := uid.Parse(given)
 	if !ok {
-		return nil, a.customer.NoDevice(w, r, given)
+		var err error
+		if uid, err = a.deviceOfCode(w, r, given); uid == "" {
+			return nil, err
+		}
+	}
+	if own := a.customer.OwnPage(r, uid); own != "" {
+		w.Header()["Cache-Control"] = noStore
+		http.Redirect(w, r, own, http.StatusSeeOther)
+		return nil, nil
 	}
 	sale := a.selling(uid)
 	if sale.State != fleet.Open || a.closed() {
@@ -67,6 +76,30 @@ func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string
 		return nil, a.customer.NotReached(w, r, sale.Device)
 	}
 	return sale.Device, nil
+}
+
+// deviceOfCode returns the UID of the device with a short code. If there is not exactly one, it writes
+// a page and returns "".
+func (a *App) deviceOfCode(w http.ResponseWriter, r *http.Request, given string) (string, error) {
+	code, ok := uid.ParseCode(given)
+	if !ok {
+		return "", a.customer.NoDevice(w, r, given)
+	}
+	switch found := a.Fleet.ByCode(code); {
+	case len(found) == 1:
+		return found[0].UID, nil
+	case len(found) > 1:
+		return "", a.customer.WhichDevice(w, r, found)
+	case !a.Fleet.Loaded():
+		return "", a.customer.NotSelling(w, r, fleet.Availability{State: fleet.NotLoaded})
+	default:
+		return "", a.customer.NotSelling(w, r, fleet.Availability{State: fleet.NoDevice})
+	}
+}
+
+// free reports whether a device can be paid for now. Unlike a scan, it causes no calls.
+func (a *App) free(uid string) bool {
+	return a.Fleet.Sells(uid, a.Ledger.Now()) && !a.closed() && !a.Bridge.LateFor(uid)
 }
 
 // closed reports whether sales are stopped on all machines, because credits are late or a problem

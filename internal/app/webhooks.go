@@ -92,7 +92,7 @@ func (a *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &api.Error{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
 	}
-	answer, project, err := notehub.DecodeConfirmation(body, uid.Parse)
+	answer, project, err := notehub.DecodeConfirmation(body, a.ackFile, uid.Parse)
 	switch {
 	case errors.Is(err, notehub.ErrOtherFile):
 		a.log.Debug("routed event of another notefile")

@@ -5,8 +5,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
-	"testing/synctest"
 
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
@@ -86,7 +86,7 @@ func (b *OperatorsBrowser) Press(page, action string, fields ...string) *httptes
 		form.Set(fields[i], fields[i+1])
 	}
 	w := b.Send("POST", action, form.Encode())
-	synctest.Wait()
+	b.Idle()
 	return w
 }
 
@@ -129,8 +129,9 @@ func (p *Phone) Do(method, path, form string) *httptest.ResponseRecorder {
 	}
 	w := httptest.NewRecorder()
 	p.F.Handler.ServeHTTP(w, r)
-	if set := w.Result().Cookies(); len(set) > 0 {
-		p.Cookies = set
+	for _, set := range w.Result().Cookies() {
+		p.Cookies = slices.DeleteFunc(p.Cookies, func(c *http.Cookie) bool { return c.Name == set.Name })
+		p.Cookies = append(p.Cookies, set)
 	}
 	return w
 }

@@ -34,6 +34,7 @@ func HubOf(s *config.Settings, transport http.RoundTripper) *notehub.Client {
 		APIURL:     s.NotehubAPIURL,
 		Project:    s.NotehubProjectUID,
 		Fleet:      s.NotehubFleetUID,
+		AckFile:    s.AckFile,
 		Token:      string(s.NotehubToken),
 		FetchToken: credentials.Token,
 		Transport:  transport,

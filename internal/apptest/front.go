@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +21,8 @@ import (
 	"notepay/internal/fixture"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
+	"notepay/internal/notefile"
 	"notepay/internal/sandbox"
 )
 
@@ -98,6 +99,8 @@ func InFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.
 				StripeAPIURL:        "http://stripe.test",
 				OperatorToken:       OperatorToken,
 				CreditLifetime:      10 * time.Minute,
+				NoteFile:            notefile.Payments,
+				AckFile:             notefile.Answers,
 				RefreshInterval:     15 * time.Minute,
 				PollInterval:        5 * time.Minute,
 				PublicURL:           "https://pay.example.com",
@@ -148,9 +151,10 @@ func (f *Front) build() {
 			Report:       f,
 			Client:       client,
 			PerMinute:    int(f.Settings.NotehubPerMinute),
+			AnswerFiles:  notefile.Both(f.Settings.AckFile),
 		},
 	)
-	f.Path = filepath.Join(f.TempDir(), "notepay.db")
+	f.Path = ledgertest.Fresh(f)
 	f.Open()
 	f.Cleanup(f.end)
 }
@@ -186,6 +190,7 @@ func (f *Front) Run() *Front {
 	f.Stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() { f.Stop() })
 	f.Pass(time.Second)
+	f.Idle()
 	return f
 }
 
@@ -194,6 +199,9 @@ func (f *Front) Pass(d time.Duration) {
 	time.Sleep(d) // in the bubble
 	synctest.Wait()
 }
+
+// Idle waits until everything is idle, also what the ledger keeps for company.
+func (f *Front) Idle() { f.Pass(ledger.MaxPatience) }
 
 // Restart stops the service, executes SQL statements on the ledger, and starts the service again.
 func (f *Front) Restart(statements ...string) *Front {
@@ -293,7 +301,7 @@ func (f *Front) Posts(path, body, key string) *httptest.ResponseRecorder {
 		header = append(header, "Idempotency-Key", key)
 	}
 	w := f.Do("POST", path, body, header...)
-	synctest.Wait()
+	f.Idle()
 	return w
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"testing/synctest"
 	"time"
 
 	"notepay/internal/fixture"
@@ -26,7 +25,7 @@ func (f *Front) Buy(o sandbox.PayOptions) sandbox.Session {
 	if err != nil {
 		f.Fatal(err)
 	}
-	synctest.Wait()
+	f.Idle()
 	return session
 }
 

@@ -74,6 +74,11 @@ func goBuild(path string, env []string, flags ...string) error {
 	if err != nil {
 		return err
 	}
+	return buildTree(root, path, env, flags...)
+}
+
+// buildTree builds the program of another tree into path.
+func buildTree(root, path string, env []string, flags ...string) error {
 	build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), ".")...)
 	build.Dir, build.Env = root, env
 	if out, err := build.CombinedOutput(); err != nil {
@@ -85,7 +90,13 @@ func goBuild(path string, env []string, flags ...string) error {
 // BuildAsShipped builds the binary with the Makefile's flags.
 func BuildAsShipped(t *testing.T, path string) {
 	t.Helper()
-	makefile, err := os.ReadFile(InModule(t, "Makefile"))
+	BuildTreeAsShipped(t, InModule(t), path)
+}
+
+// BuildTreeAsShipped builds the binary of another tree with the flags of that tree's Makefile.
+func BuildTreeAsShipped(t *testing.T, root, path string) {
+	t.Helper()
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +108,7 @@ func BuildAsShipped(t *testing.T, path string) {
 	for flag := range strings.FieldsSeq(strings.ReplaceAll(string(line[1]), `\ `, "\x00")) {
 		flags = append(flags, strings.ReplaceAll(flag, "\x00", " "))
 	}
-	if err := goBuild(path, append(os.Environ(), "CGO_ENABLED=0"), flags...); err != nil {
+	if err := buildTree(root, path, append(os.Environ(), "CGO_ENABLED=0"), flags...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -244,18 +255,18 @@ func (p *Process) Kill(t *testing.T) {
 	<-p.Ended
 }
 
-// Loses waits until the service has exited because it lost its lock on the database.
+// Loses waits until the service has exited because it lost its lease on the database.
 func (p *Process) Loses(t *testing.T) {
 	t.Helper()
 	select {
 	case err := <-p.Ended:
 		exit, ok := err.(*exec.ExitError)
 		if !ok || exit.ExitCode() != 1 ||
-			!strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+			!strings.Contains(p.complaints.String(), "the lease on the database was lost") {
 			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("20 s after the lock was lost the service still runs")
+		t.Error("20 s after the lease was lost the service still runs")
 		_ = p.Cmd.Process.Kill()
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -15,6 +14,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
@@ -33,7 +33,7 @@ type Twin struct {
 // until Stop.
 func (f *Front) Twin() *Twin {
 	f.Helper()
-	l, err := ledger.Open(f.Context(), filepath.Join(f.TempDir(), "twin.db"))
+	l, err := ledger.Open(f.Context(), ledgertest.Fresh(f))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/notecrypt"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
@@ -31,13 +32,15 @@ import (
 // Notehub makes the bridge's calls to Notehub. Each method makes one attempt. On failure it returns
 // an *upstream.Error.
 type Notehub interface {
-	// PostNote adds a note to a device's queue.
-	PostNote(ctx context.Context, device string, note payment.Note) error
+	// PostNote adds a note to a device's queue, the notefile file.
+	PostNote(ctx context.Context, device, file string, note payment.Note) error
+	// PostEncrypted adds an encrypted note in the same way.
+	PostEncrypted(ctx context.Context, device, file string, note notecrypt.Body) error
 	// PendingNotes lists the notes that the device has not fetched.
-	PendingNotes(ctx context.Context, device string) ([]payment.PendingNote, error)
+	PendingNotes(ctx context.Context, device, file string) ([]payment.PendingNote, error)
 	// DeleteNote deletes a pending note. upstream.Rejected means that the note is gone: the device
 	// has fetched it.
-	DeleteNote(ctx context.Context, device, noteID string) error
+	DeleteNote(ctx context.Context, device, file, noteID string) error
 	// Confirmations reads a page of the machines' answers after cursor, oldest first. "" is the
 	// beginning. The note at the cursor may be returned again. next is the cursor of the next page,
 	// and more reports whether that page has notes already.
@@ -100,7 +103,8 @@ type Event struct {
 
 	DisputeAmount   int64 // minor units of DisputeCurrency
 	DisputeCurrency string
-	Refundable      bool // Stripe allows refunds of the disputed charge
+	DisputeDue      time.Time // until when Stripe takes evidence; zero if it does not say
+	Refundable      bool      // Stripe allows refunds of the disputed charge
 
 	// Of a Payment Link: Active reports whether customers can pay through it, and Limited whether
 	// Stripe deactivates it after some payments.
@@ -117,6 +121,9 @@ type Config struct {
 	StripeLimiter  *upstream.Limiter
 	Log            *slog.Logger
 	Project        string        // app:..., the "project" in our metadata
+	NoteFile       string        // the notefile of new credits; "": payment.qi
+	NoteKey        []byte        // the devices' keys are derived from it; nil: notes are not signed
+	Encrypted      bool          // notes are encrypted for their Notecard (experimental)
 	Livemode       bool          // whether the Stripe key is live
 	Lifetime       time.Duration // of a credit, unless the device has its own; 0: never expires
 	ConfirmWithin  time.Duration // machines confirm within this time; 0: they do not
@@ -148,10 +155,10 @@ type Observer interface {
 // Bridge turns payments into credits or refunds. It is safe for concurrent use.
 type Bridge struct {
 	c                Config
-	notehubDue       chan struct{} // Notehub's queue may have work
-	stripeDue        chan struct{} // Stripe's queue may have work
-	timersDue        chan struct{} // a deadline may have passed
-	lookupsDue       chan struct{} // a look-up may be due
+	notehubDue       *alarm        // of Notehub's queue
+	stripeDue        *alarm        // of Stripe's queue
+	timersDue        *alarm        // of the deadlines that need no call
+	lookupsDue       *alarm        // of the look-ups
 	confirmationsDue chan struct{} // a confirmation may be expected
 	reads            singleflight.Group
 	unknownSessions  negativeCache
@@ -166,7 +173,9 @@ type Bridge struct {
 
 	eventsRead, answersRead atomic.Bool // each was read once since the start
 
-	started          time.Time   // when this process began to use the ledger, by the host's clock
+	// When this process began to use the ledger, by the host's clock. Instances that share a ledger
+	// count as one process, which began with the first of them.
+	started          time.Time
 	listed           atomic.Bool // Stripe's list of events was read once since the start
 	unknownConfirmed atomic.Bool // a machine confirmed an unknown credit
 	odd              oddEvents
@@ -187,19 +196,25 @@ type Bridge struct {
 // New returns a bridge. Run starts it.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{
+	started := c.Ledger.Began()
+	if started.IsZero() {
+		started = time.Now()
+	}
+	b := &Bridge{
 		c:                c,
-		started:          time.Now(),
-		notehubDue:       signal(),
-		stripeDue:        signal(),
-		timersDue:        signal(),
-		lookupsDue:       signal(),
+		started:          started,
+		notehubDue:       newAlarm(),
+		stripeDue:        newAlarm(),
+		timersDue:        newAlarm(),
+		lookupsDue:       newAlarm(),
 		confirmationsDue: signal(),
 		eventsWanted:     signal(),
 		pageOpened:       signal(),
 		returning:        newReturning(),
 		earlyReadings:    rate.NewLimiter(rate.Every(time.Hour), maxEarlyReadings),
 	}
+	b.unknownConfirmed.Store(c.Ledger.Joined()) // another instance may have got such a confirmation
+	return b
 }
 
 // caughtUp reports whether events and confirmations from before the start were read.

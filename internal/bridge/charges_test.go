@@ -56,7 +56,7 @@ func TestChargeIsLearnedFromTheList(t *testing.T) {
 }
 
 // The payment's transaction began before the reading, and was committed after its charge was read.
-func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
+func TestRequestCardsReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -85,7 +85,7 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 		}
 		reads := func(want bool) {
 			t.Helper()
-			if reading, err := h.b.CardsSoon(t.Context()); err != nil || reading != want {
+			if reading, err := h.b.RequestCards(t.Context()); err != nil || reading != want {
 				t.Errorf("reading %v, %v; want %v", reading, err, want)
 			}
 			time.Sleep(time.Second)
@@ -111,7 +111,7 @@ func TestChargeBeforeItsPaymentIsReadAgain(t *testing.T) {
 		h.run()
 		time.Sleep(time.Second)
 		h.receive(e)
-		if reading, err := h.b.CardsSoon(t.Context()); err != nil || !reading {
+		if reading, err := h.b.RequestCards(t.Context()); err != nil || !reading {
 			t.Errorf("reading %v, %v; want the events read at once", reading, err)
 		}
 		time.Sleep(time.Second)

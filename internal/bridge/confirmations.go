@@ -45,6 +45,9 @@ func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, al
 		return fmt.Errorf("record confirmations: %w", err)
 	}
 	for n, c := range answers {
+		if c.CreditID == "" && outcomes[n] == payment.ConfirmationTaken {
+			b.showDevice(c.DeviceUID)
+		}
 		if outcomes[n] == Duplicate {
 			continue
 		}
@@ -64,6 +67,9 @@ const (
 )
 
 func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome string, err error) {
+	if c.CreditID == "" {
+		return b.applyMachineState(tx, c)
+	}
 	if repeat, err := tx.HasConfirmation(c.EventID); repeat || err != nil {
 		return Duplicate, err
 	}
@@ -78,6 +84,9 @@ func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome 
 	case !known:
 		outcome = ConfirmationUnknown // stored, because its payment may be recorded later
 		b.unknownConfirmed.Store(true)
+		if err := tx.Changed(ledger.Wished, wishUnknownConfirmed); err != nil {
+			return "", err
+		}
 	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
 		if outcome = c.Unusable; outcome == "" {
 			outcome = ConfirmationForeign
@@ -122,13 +131,17 @@ func (b *Bridge) runConfirmations(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		began := time.Now()
+		// The clock may be corrected meanwhile, also because the host stood still.
+		asOf := b.clock().At(began)
 		err := b.readConfirmations(ctx)
+		asOf = payment.Earlier(asOf, b.clock().At(began))
 		if err == nil {
+			b.readingDone(ctx, metaAnswersRead, asOf, !b.answersRead.Load())
 			b.answersRead.Store(true)
-			signal(b.notehubDue)
+			b.notehubDue.ring()
 			// Deadlines count by Stripe's time, so they wait until it is known.
 			if b.clock().Known() {
-				err = b.timeOutConfirmations(ctx, b.clock().At(began))
+				err = b.timeOutConfirmations(ctx, asOf)
 			}
 		}
 		if err != nil {
@@ -174,9 +187,9 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 				return
 			}
 		}
-		t := time.NewTimer(maxIdle)
+		t := time.NewTimer(b.idle())
 		if !next.IsZero() {
-			t.Reset(min(next.Sub(now), maxIdle))
+			t.Reset(min(next.Sub(now), b.idle()))
 		}
 		select {
 		case <-ctx.Done():

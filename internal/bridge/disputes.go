@@ -22,6 +22,7 @@ func (b *Bridge) applyDispute(tx *update, e Event) (outcome string, err error) {
 		Amount:     e.DisputeAmount,
 		Currency:   e.DisputeCurrency,
 		Refundable: e.Refundable,
+		DueAt:      e.DisputeDue,
 	}
 	told := record.At(e.Intent, e.Created)
 	known, news := payment.LearnDispute(known, told)

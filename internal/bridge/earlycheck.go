@@ -28,17 +28,26 @@ const (
 	earlyCheckBackoff     = 5 * time.Minute  // after Notehub limited the rate
 )
 
-// Watched starts early checks of a payment, or prolongs them. An open page calls it repeatedly. It
-// returns at once. Missing returns what the checks saw.
-func (b *Bridge) Watched(p payment.Payment) {
+// PageOpen starts early checks of a payment, or prolongs them. An open page calls it repeatedly. It
+// returns at once. NoteMissing returns what the checks saw.
+func (b *Bridge) PageOpen(p payment.Payment) {
 	if payment.EarlyCheckable(p) && b.earlyChecks.add(p.ID, time.Now()) {
 		signal(b.pageOpened)
 	}
 }
 
-// Missing reports whether the last early check did not find the payment's note. Then the machine
+// CheckNow makes an early check of a payment due at once, because its customer reports that the
+// machine did not start. The limits for all early checks apply. It returns at once.
+func (b *Bridge) CheckNow(p payment.Payment) {
+	if payment.EarlyCheckable(p) {
+		b.earlyChecks.hurry(p.ID, time.Now())
+		signal(b.pageOpened)
+	}
+}
+
+// NoteMissing reports whether the last early check did not find the payment's note. Then the machine
 // has probably fetched it. Nothing else may follow from that.
-func (b *Bridge) Missing(p payment.Payment) bool {
+func (b *Bridge) NoteMissing(p payment.Payment) bool {
 	return payment.EarlyCheckable(p) && b.earlyChecks.missing(p)
 }
 
@@ -70,6 +79,16 @@ func (c *earlyChecks) add(id string, now time.Time) bool {
 	}
 	c.of[id] = one
 	return !known
+}
+
+// hurry makes the check of a payment due, as if its page were open.
+func (c *earlyChecks) hurry(id string, now time.Time) {
+	c.add(id, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.of[id]
+	one.due = now
+	c.of[id] = one
 }
 
 // next returns the payment to check now. If there is none, it returns "" and the wait until one is

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
@@ -20,9 +21,10 @@ func (h *house) fetches() {
 // watches keeps a payment's page open for a time.
 func (h *house) watches(session string, d time.Duration) {
 	h.Helper()
+	time.Sleep(ledger.MaxPatience) // for the outcome of the last call
 	synctest.Wait()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(min(time.Until(end), 15*time.Second)) {
-		h.b.Watched(h.payment(session))
+		h.b.PageOpen(h.payment(session))
 	}
 	synctest.Wait()
 }
@@ -141,9 +143,9 @@ func TestEarlyCheckOfANoteThatWasNeverListed(t *testing.T) {
 		h.fetches()
 		before, news := h.payment("cs_1"), told.Load()
 		h.watches("cs_1", 3*time.Minute)
-		if p := h.payment("cs_1"); p != before || p.Delivery != payment.Sent || !h.b.Missing(p) {
-			t.Errorf("the payment became %+v, missing %v; want it as it was, and the page told: %+v", p,
-				h.b.Missing(p), before)
+		if p := h.payment("cs_1"); p != before || p.Delivery != payment.Sent || !h.b.NoteMissing(p) {
+			t.Errorf("the payment became %+v, missing %v; want no change but an update of the page: %+v", p,
+				h.b.NoteMissing(p), before)
 		}
 		if n := h.hub.called(payment.StepCheckPending); n != 2 || told.Load() != news+1 {
 			t.Errorf(

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
@@ -22,13 +24,14 @@ import (
 
 // Evidence that a payment was handled, as the operator reads it.
 const (
-	handledByWebhook = "Stripe's webhook of it was accepted before this start"
-	handledByMachine = "the machine has confirmed it"
-	handledByNote    = "Notehub still holds its credit"
-	handledByCapture = "its money was captured"
-	handledByRefund  = "a part of it was refunded"
-	handledLongAgo   = "it is older than Stripe's list of events, so nothing tells whether it was handled"
-	handledByTwin    = "another installation has sent it to the machine"
+	handledByWebhook   = "Stripe's webhook of it was accepted before this start"
+	handledByMachine   = "the machine has confirmed it"
+	handledByNote      = "Notehub still holds its credit"
+	handledByEncrypted = "Notehub holds an encrypted note that may be its credit"
+	handledByCapture   = "its money was captured"
+	handledByRefund    = "a part of it was refunded"
+	handledLongAgo     = "it is older than Stripe's list of events, so nothing tells whether it was handled"
+	handledByTwin      = "another installation has sent it to the machine"
 )
 
 // beforeStart reports whether something happened before this process's start. An earlier state of
@@ -93,19 +96,42 @@ func (b *Bridge) pendingNote(ctx context.Context, s payment.CheckoutSession) (st
 		return "", fmt.Errorf("wait to read pending notes: %w", err)
 	}
 	credit := payment.CreditID(s.ID)
-	pending, err := b.c.Notehub.PendingNotes(ctx, s.Metadata["device_uid"])
+	pending, err := b.pendingAnywhere(ctx, s.Metadata["device_uid"])
 	if upstream.OutcomeOf(err) == upstream.Rejected {
 		return "", nil // an unknown device holds no note
 	}
 	if err != nil {
 		return "", fmt.Errorf("read pending notes: %w", err)
 	}
+	unknown := ""
 	for _, n := range pending {
 		if n.CreditID == credit {
 			return handledByNote, nil
 		}
+		if n.Digest != "" && n.Unreadable { // a later state of this ledger knew whose it is
+			unknown = handledByEncrypted
+		}
 	}
-	return "", nil
+	return unknown, nil
+}
+
+// pendingAnywhere lists a device's pending notes in NOTE_FILE and in the usual notefile, which an
+// earlier state of the ledger may have used.
+func (b *Bridge) pendingAnywhere(ctx context.Context, device string) (pending []payment.PendingNote, err error) {
+	files := []string{cmp.Or(b.c.NoteFile, notefile.Payments), notefile.Payments}
+	for n, file := range slices.Compact(files) {
+		if n > 0 { // the caller has waited for the first call
+			if err := b.c.NotehubLimiter.Wait(ctx); err != nil {
+				return nil, err
+			}
+		}
+		notes, err := b.pendingNotes(ctx, device, file)
+		if err != nil {
+			return nil, err
+		}
+		pending = append(pending, notes...)
+	}
+	return pending, nil
 }
 
 // handledSince applies the evidence in a listed event that the ledger already knows. The ledger was

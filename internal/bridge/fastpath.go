@@ -90,7 +90,7 @@ func (s *slot) send(claimed payment.Payment) {
 	held := *s
 	s.calls = nil
 	go func() {
-		defer signal(held.b.notehubDue) // other payments of the device may wait
+		defer held.b.notehubDue.freed()
 		defer held.release()
 		held.b.execute(held.calls, claimed)
 	}()

@@ -47,7 +47,7 @@ func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 			t.Errorf("%d notes; want 2", n)
 		}
 		select {
-		case <-h.b.notehubDue: // for the waiting payment
+		case <-h.b.notehubDue.wake: // for the waiting payment
 		default:
 			t.Error("the queue was not woken when the device was free again")
 		}
@@ -63,7 +63,7 @@ func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 			h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3)
 			h.b.c.NotehubLimiter.Reserve(3)
 		},
-		"all places are taken": func(h *house) { h.b.fastPath.taken = fastPathSlots },
+		"no slot is free": func(h *house) { h.b.fastPath.taken = fastPathSlots },
 		"Notehub wants to be left": func(h *house) {
 			limited := &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Minute}
 			h.b.c.NotehubLimiter.Observe(time.Now(), limited)
@@ -79,7 +79,7 @@ func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 				h.paid("cs_test_1", "dev:1")
 				synctest.Wait()
 				if p := h.payment("cs_test_1"); p.InFlight || h.hub.notes() != 0 || h.b.fastPath.taken != taken {
-					t.Errorf("%+v, %d notes, %d places taken; want it in the queue", p, h.hub.notes(),
+					t.Errorf("%+v, %d notes, %d slots taken; want it in the queue", p, h.hub.notes(),
 						h.b.fastPath.taken)
 				}
 				h.close()

@@ -343,7 +343,7 @@ func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		if p := h.payment("cs_test_1"); p.ReviewReason != payment.ReviewOverdue || p.Delivery != payment.Queued {
-			t.Errorf("after 16 minutes: %s, attention %q; want it queued and told", p.Delivery, p.ReviewReason)
+			t.Errorf("after 16 minutes: %s, attention %q; want it queued and marked", p.Delivery, p.ReviewReason)
 		}
 		if h.b.Late() {
 			t.Error("a credit that has run out keeps the others from being sold")

@@ -3,12 +3,12 @@ package bridge
 import (
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
 	"notepay/internal/payment"
 )
 
@@ -18,7 +18,7 @@ import (
 // guarded returns a bridge with a ledger, but without loops or vendors.
 func guarded(t *testing.T) *Bridge {
 	t.Helper()
-	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "notepay.db"))
+	l, err := ledger.Open(t.Context(), ledgertest.Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,6 +106,7 @@ func (s *shelf) save(now time.Time, p payment.Payment) error {
 		return errNonsense
 	}
 	was := s.list[i]
+	p.Rev = was.Rev + 1
 	if p.DeliveryAt, p.FundsAt = was.DeliveryAt, was.FundsAt; p.Delivery != was.Delivery {
 		p.DeliveryAt = now
 	}
@@ -198,7 +199,10 @@ func (s *shelf) silent(asOf time.Time) (list []payment.Payment, _ error) {
 
 func (s *shelf) restart() error {
 	for i := range s.list {
-		s.dead[i] = s.dead[i] || s.list[i].InFlight
+		if s.list[i].InFlight && !s.dead[i] {
+			s.dead[i] = true
+			s.list[i].Rev++
+		}
 	}
 	return nil
 }

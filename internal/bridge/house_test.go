@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
 )
 
 var midday = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -27,6 +28,7 @@ func unsent() payment.Payment {
 type house struct {
 	*testing.T
 	path   string
+	clock  *vendortime.Clock // nil: the host's
 	hub    *hub
 	money  *account
 	change []func(*Config)
@@ -46,7 +48,13 @@ func hasty(c *Config) { c.ConfirmWithin = time.Minute }
 func held(c *Config) { confirming(c); c.ManualCapture = true }
 
 func newHouse(t *testing.T, change ...func(*Config)) *house {
-	h := &house{T: t, told: &published{}, path: filepath.Join(t.TempDir(), "notepay.db"), hub: &hub{}, change: change,
+	t.Helper()
+	return newHouseAt(t, ledgertest.Fresh(t), nil, change...)
+}
+
+func newHouseAt(t *testing.T, database string, clock *vendortime.Clock, change ...func(*Config)) *house {
+	t.Helper()
+	h := &house{T: t, told: &published{}, path: database, clock: clock, hub: &hub{}, change: change,
 		money: &account{intents: map[string]*intent{}, stored: map[string]error{}}}
 	h.open()
 	err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
@@ -69,7 +77,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 func (h *house) open() {
 	h.Helper()
 	var err error
-	if h.l, err = ledger.Open(context.Background(), h.path); err != nil {
+	if h.l, err = ledger.OpenBy(context.Background(), h.path, h.clock); err != nil {
 		h.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(h.Output(), nil))

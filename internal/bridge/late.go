@@ -1,12 +1,14 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"sync"
 	"time"
 
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
@@ -21,6 +23,8 @@ import (
 const (
 	// measureInterval is the interval between two measurements of the queue.
 	measureInterval = time.Second
+	// emptyInterval is how long an empty queue counts as empty if this process has not written since.
+	emptyInterval = 5 * time.Second
 	// probeInterval is the interval between probes while Notehub accepts no notes.
 	// idleProbeInterval is the interval while it does, but the notes of a device are still not
 	// accepted.
@@ -170,11 +174,19 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errSendFailed, time.Now(), b.now())
 	}
 	raised := false
+	var oldest, read time.Time
 	for {
 		b.retryShow()
-		oldest, err := b.c.Ledger.OldestUntried(ctx)
-		if err != nil && ctx.Err() == nil {
-			b.c.Log.Error("queue not read", "err", err)
+		var err error
+		empty := oldest.IsZero() && b.c.Ledger.LastWrite().Before(read) && time.Since(read) < emptyInterval
+		if !empty {
+			began := time.Now()
+			var found time.Time
+			if found, err = b.c.Ledger.OldestUntried(ctx); err == nil {
+				oldest, read = found, began
+			} else if ctx.Err() == nil {
+				b.c.Log.Error("queue not read", "err", err)
+			}
 		}
 		why := b.notehubProblem()
 		waits := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
@@ -220,7 +232,7 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 		}
 		began := time.Now()
 		call, cancel := context.WithTimeout(calls, payment.CallTimeout)
-		err := b.c.Notehub.PostNote(call, probeDevice, payment.Note{})
+		err := b.c.Notehub.PostNote(call, probeDevice, cmp.Or(b.c.NoteFile, notefile.Payments), payment.Note{})
 		cancel()
 		takesNotes, known := probeAnswer(err)
 		if !known || ctx.Err() != nil {

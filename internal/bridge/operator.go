@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -86,7 +87,7 @@ func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) 
 	})
 }
 
-// auditEntry is what the audit says of a decision.
+// auditEntry describes a decision for the audit.
 type auditEntry struct {
 	what   string
 	amount int64 // requested, in minor currency units; 0: the rest
@@ -170,7 +171,7 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 		p = payment.Payment{
 			ID:         payment.CreditID(session),
 			SessionID:  session,
-			Token:      newToken(),
+			Token:      newToken(payment.CreditID(session)),
 			DeviceUID:  device,
 			DeviceName: d.Name,
 			Plan:       "Free start",
@@ -205,9 +206,12 @@ func (b *Bridge) Pause(ctx context.Context, device string, by Actor, also ...Als
 	})
 }
 
-// Resume starts the sales of a device again.
+// Resume starts the sales of a device again, whether they were paused or the machine said that it is
+// out of order.
 func (b *Bridge) Resume(ctx context.Context, device string, by Actor, also ...Also) error {
-	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error { return tx.Resume(device) })
+	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error {
+		return errors.Join(tx.Resume(device), resumeMachine(tx, device))
+	})
 }
 
 // onDevice changes a device's pause in the ledger with an audit row, and then publishes it.

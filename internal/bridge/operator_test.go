@@ -174,7 +174,7 @@ func TestRestoredBackupRepeatsNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.stands("cs_queued", payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 		if reason, _ := told.Load("cs_queued"); reason != payment.ReasonAdopted {
-			t.Errorf("its page was told %v; want that it is adopted", reason)
+			t.Errorf("its page got %v; want that it is adopted", reason)
 		}
 		h.stands("cs_missed", payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 		h.stands("cs_sent", payment.Fetched, "", payment.Paid, "")

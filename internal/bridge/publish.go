@@ -29,16 +29,44 @@ type change struct{ before, after payment.Payment }
 // If the process stops between the commit and the publication, the rows are right. The next start
 // reads them.
 func (b *Bridge) update(ctx context.Context, f func(*update) error) error {
+	return b.updateBy(ctx, b.c.Ledger.Update, f)
+}
+
+// updateBy is update with the method of the ledger that runs the transaction.
+func (b *Bridge) updateBy(
+	ctx context.Context, run func(context.Context, func(*ledger.Tx) error) error, f func(*update) error,
+) error {
 	var u *update
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+	err := run(ctx, func(tx *ledger.Tx) error {
 		u = &update{Tx: tx, b: b}
-		return f(u)
+		if err := f(u); err != nil {
+			return err
+		}
+		return u.tellOthers()
 	})
 	if err != nil {
 		return err
 	}
 	for _, c := range u.changes {
 		b.publish(c)
+	}
+	return nil
+}
+
+// tellOthers tells the other instances what this one will publish.
+func (u *update) tellOthers() error {
+	for _, c := range u.changes {
+		if c.onlyClaimed() {
+			continue
+		}
+		if err := u.Changed(ledger.ChangedPayment, c.after.Token+" "+c.after.SessionID); err != nil {
+			return err
+		}
+		if useChanged(c) || pauseMayHaveChanged(c) {
+			if err := u.Changed(ledger.ChangedUse, c.after.DeviceUID); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -55,8 +83,33 @@ func (u *update) change(before, after payment.Payment) error {
 	if err := u.b.autoPause(u.Tx, before, after); err != nil {
 		return err
 	}
+	after.Rev = before.Rev + 1
 	u.changes = append(u.changes, change{before: before, after: after})
 	return nil
+}
+
+// changeUnread is change for a payment that was not read in this transaction. It returns false if
+// the stored payment has changed since before was read.
+func (u *update) changeUnread(before, after payment.Payment) (changed bool, err error) {
+	if changed, err = u.ChangeUnread(before, after); err != nil || !changed {
+		return false, err
+	}
+	if err := u.b.autoPause(u.Tx, before, after); err != nil {
+		return false, err
+	}
+	after.Rev = before.Rev + 1
+	u.changes = append(u.changes, change{before: before, after: after})
+	return true, nil
+}
+
+// tryInsert writes a new payment. It returns false if its session or PaymentIntent has a payment,
+// or another timed credit holds its device.
+func (u *update) tryInsert(p payment.Payment) (inserted bool, err error) {
+	inserted, err = u.TryInsertPayment(p)
+	if inserted && err == nil {
+		u.changes = append(u.changes, change{after: p})
+	}
+	return inserted, err
 }
 
 // insert writes a new payment. It returns false if its session or PaymentIntent has a payment.
@@ -79,6 +132,7 @@ func (u *update) setCharge(p payment.Payment, last4, receiptURL string) (payment
 	if err := u.SetCharge(p.ID, p.CardLast4, p.ReceiptURL); err != nil {
 		return before, err
 	}
+	p.Rev++
 	u.changes = append(u.changes, change{before: before, after: p})
 	return p, nil
 }
@@ -119,9 +173,7 @@ func (b *Bridge) publish(c change) {
 		b.c.Changed(p)
 	}
 	b.logChange(c)
-	if !p.InFlight { // else recordOutcome publishes the next step
-		b.wake(p)
-	}
+	b.wake(p)
 }
 
 // onlyClaimed reports whether a change did nothing but claim a payment, which no page or metric
@@ -129,6 +181,7 @@ func (b *Bridge) publish(c change) {
 func (c change) onlyClaimed() bool {
 	claimed := c.before
 	claimed.InFlight, claimed.DueAt, claimed.FencingToken = true, c.after.DueAt, c.after.FencingToken
+	claimed.Rev = c.after.Rev
 	return c.before.ID != "" && claimed == c.after
 }
 
@@ -158,15 +211,18 @@ func (b *Bridge) logChange(c change) {
 	}
 }
 
-// wake signals the workers that have something to do for a payment.
+// wake tells the workers when a payment is due. One under call is due when its lease ends.
 func (b *Bridge) wake(p payment.Payment) {
 	switch {
 	case payment.CallsNotehub(p.Step):
-		signal(b.notehubDue)
+		b.notehubDue.dueAt(p.DueAt, b.now())
 	case payment.CallsStripe(p.Step):
-		signal(b.stripeDue)
+		b.stripeDue.dueAt(p.DueAt, b.now())
 	case p.Step == payment.StepWait:
-		signal(b.timersDue)
+		b.timersDue.dueAt(p.DueAt, b.now())
+	}
+	if p.InFlight { // the outcome of its call is published, too
+		return
 	}
 	maybeDelivered := p.Delivery == payment.Sent || p.Delivery == payment.Fetched ||
 		p.Delivery == payment.Queued && p.NotFoundAfterUnclear

@@ -18,7 +18,7 @@ type queue struct {
 	due     func(tx *ledger.Tx, again bool, limit int) ([]payment.Payment, error)
 	part    ledger.Part
 	limiter *upstream.Limiter
-	wake    chan struct{}
+	alarm   *alarm
 	slots   int
 	one     bool // at most one call per device
 }
@@ -54,7 +54,7 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 			if d := q.limiter.Delay(time.Now()); d > 0 {
 				b.waitForVendor(ctx, d)
 			} else {
-				b.waitUntilDue(ctx, q.wake, q.part)
+				b.waitUntilDue(ctx, q.alarm, q.part)
 			}
 			continue
 		}
@@ -65,7 +65,7 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 			}
 			slots <- struct{}{}
 			inFlight.Go(func() {
-				defer func() { <-slots; signal(q.wake) }()
+				defer func() { <-slots; q.alarm.freed() }()
 				b.execute(calls, p)
 			})
 		}
@@ -81,11 +81,22 @@ func (b *Bridge) waitForVendor(ctx context.Context, d time.Duration) {
 	_ = upstream.Sleep(ctx, min(d, maxVendorWait))
 }
 
+// idle returns the maximum sleep of a worker without due work.
+func (b *Bridge) idle() time.Duration {
+	if b.c.Ledger.Shared() {
+		return maxSharedIdle
+	}
+	return maxIdle
+}
+
 // waitUntilDue blocks until a row may be due. At each wake-up it asks for the next due time. It
 // asks the ledger's readers, because the writer is busy and most wake-ups need no claim.
-func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledger.Part) {
+func (b *Bridge) waitUntilDue(ctx context.Context, a *alarm, part ledger.Part) {
+	idle := b.idle()
+	defer a.awake()
 	for woken := false; ; woken = true {
-		d := maxIdle
+		a.awake()
+		d, obscured := idle, false
 		due, err := b.c.Ledger.NextDue(ctx, part)
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -95,11 +106,13 @@ func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledg
 		case !due.IsZero():
 			// A due row that was not claimed waits for its device or a slot. A wake-up follows when
 			// that is free.
-			d = min(max(due.Sub(b.now()), 100*time.Millisecond), maxIdle)
+			left := due.Sub(b.now())
+			d, obscured = min(max(left, 100*time.Millisecond), idle), left <= 0
 		}
+		a.sleepUntil(b.now().Add(d), obscured)
 		t := time.NewTimer(d)
 		select {
-		case <-wake:
+		case <-a.wake:
 			t.Stop()
 			continue
 		case <-ctx.Done():
@@ -146,6 +159,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 					return err
 				}
 				if p.InFlight && p.FencingToken != before.FencingToken {
+					p.Rev = before.Rev + 1
 					claimed = append(claimed, p)
 				}
 			}
@@ -195,7 +209,10 @@ func (b *Bridge) claimPayment(tx *update, p payment.Payment) (_ payment.Payment,
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil && p.DeviceName == "" {
 		p.DeviceName = d.Name
 	}
-	p, interrupted := payment.Claim(p, tx.Now)
+	p, interrupted := payment.Claim(payment.AssignNoteFile(p, b.c.NoteFile), tx.Now)
+	if p.InFlight {
+		p.DueAt = tx.Now.Add(b.lease())
+	}
 	if interrupted != nil {
 		err = tx.AddAttempt(
 			p.ID,

@@ -81,7 +81,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.c.Log.Info("event received", attrs...)
 	if outcome == LookedUp {
-		signal(b.lookupsDue)
+		b.lookupsDue.ring()
 	}
 	slot.send(inserted)
 	switch {
@@ -224,11 +224,15 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 }
 
 // scheduleRefundCheck schedules a read of the charge's refunded total. If a call is in flight, the
-// read waits for it, because the call's result may be older.
+// read waits for it, because the call's result may be older. The read is due when the lease ends,
+// and recordOutcome hastens it.
 func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	due := tx.Now
 	if p.InFlight {
 		due = payment.Later(due, p.DueAt)
+		if err := tx.Touch(p.ID); err != nil {
+			return err
+		}
 	}
 	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Reconcile: true})
 }

@@ -47,8 +47,11 @@ func (b *Bridge) runReconcile(ctx context.Context) {
 		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
+			b.readingDone(ctx, metaEventsCaught, time.UnixMilli(b.readingBegan.Load()), true)
 			b.eventsRead.Store(true)
-			signal(b.notehubDue)
+			b.notehubDue.ring()
+		} else {
+			b.readingDone(ctx, metaEventsCaught, time.UnixMilli(b.readingBegan.Load()), false)
 		}
 		timer := time.NewTimer(b.c.PollInterval)
 		select {
@@ -65,10 +68,10 @@ func (b *Bridge) runReconcile(ctx context.Context) {
 // smallest Stripe account (docs/vendors.md, Q10).
 const maxEarlyReadings = 20
 
-// CardsSoon starts a reading of Stripe's events if payments came since the last one. An operator is
+// RequestCards starts a reading of Stripe's events if payments came since the last one. An operator is
 // searching a payment by its card, which only the events tell. It reports whether the events are
 // being read.
-func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
+func (b *Bridge) RequestCards(ctx context.Context) (reading bool, err error) {
 	newest, _, err := b.c.Ledger.Payments(ctx, ledger.Filter{Limit: 1})
 	if err != nil {
 		return false, fmt.Errorf("read the newest payment: %w", err)
@@ -82,7 +85,7 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 		if !b.earlyReadings.Allow() {
 			return false, nil
 		}
-		signal(b.eventsWanted)
+		b.wantEvents()
 	}
 	return true, nil
 }
@@ -92,7 +95,7 @@ const maxCatchUp = 10 * time.Second
 
 // untilLookedUp blocks until the scheduled look-ups of payments' money are done.
 func (b *Bridge) untilLookedUp(ctx context.Context) {
-	signal(b.lookupsDue)
+	b.lookupsDue.ring()
 	for end := time.Now().Add(maxCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
 		if wanted, err := b.c.Ledger.ReconcileWanted(ctx); err != nil || !wanted {
 			return
@@ -283,7 +286,7 @@ func quarantined(p payment.Payment, now time.Time) payment.Payment {
 func (b *Bridge) quarantineRestored(ctx context.Context) error {
 	payments := 0
 	err := b.update(ctx, func(tx *update) error {
-		list, err := tx.Restored()
+		list, err := tx.RestoredPayments()
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"math/big"
 	"time"
@@ -26,7 +25,8 @@ func (b *Bridge) oursBy(metadata map[string]string) bool {
 }
 
 // recordSession inserts the payment of a paid session, and claims it if claim is set. If the
-// payment exists, it applies the session's money and disputes.
+// payment exists, it applies the session's money and disputes. Most payments are new, so it inserts
+// first and reads only if that fails.
 func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool) (outcome string, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
@@ -34,65 +34,27 @@ func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool
 	case !b.ours(s):
 		return NotOurs, nil
 	}
-	p, err := tx.Payment(payment.CreditID(s.ID))
+	p, outcome, err := b.newPayment(tx.Tx, s)
+	if err != nil {
+		return "", err
+	}
+	if outcome == Recorded {
+		if inserted, err := b.insertAtOnce(tx, s, p, claim); inserted || err != nil {
+			return Recorded, err
+		}
+	}
+	stored, err := tx.Payment(p.ID)
 	known, err := ledger.Found(err)
-	if err != nil {
-		return "", err
-	}
-	if known {
-		return applySessionState(tx, p, s)
-	}
-	p = payment.Payment{
-		ID:            payment.CreditID(s.ID),
-		SessionID:     s.ID,
-		PaymentIntent: s.PaymentIntent,
-		Token:         newToken(),
-		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
-		PriceID:       s.Metadata["price_id"],
-		Amount:        s.Amount,
-		Currency:      s.Currency,
-		Livemode:      s.Livemode,
-		CardLast4:     s.CardLast4,
-		ReceiptURL:    s.ReceiptURL,
-		Delivery:      payment.Queued,
-		PaidAt:        s.PaidAt,
-		CreatedAt:     tx.Now,
-		DeliveryAt:    tx.Now,
-		FundsAt:       tx.Now,
-	}
-	plan, manual, remembered, err := offered(tx.Tx, s)
-	if err != nil {
-		return "", err
-	}
 	switch {
-	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
-		p.Funds = payment.Paid
-	case s.IntentStatus == "requires_capture":
-		p.Funds = payment.Authorized
-	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
-		// It is not known whether Checkout calls an authorization "paid" (docs/vendors.md, Q8). The
-		// intent tells.
+	case err != nil:
+		return "", err
+	case known:
+		return applySessionState(tx, stored, s)
+	case outcome == LookedUp:
 		return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
-	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
-		p.Funds = payment.Paid
-	default:
-		return AwaitsPayment, nil
+	case outcome != Recorded:
+		return outcome, nil
 	}
-	lifetime := b.c.Lifetime
-	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
-		p.DeviceName = d.Name
-		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
-			lifetime = own
-		}
-	}
-	if remembered {
-		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok && plan.CurrencyOptions == "" {
-			plan.CurrencyOptions = now.CurrencyOptions // they may be newer than the link
-		}
-		p = payment.ApplyOffer(p, s, plan, newAccessCode())
-	}
-	p = b.setDeadlines(p, lifetime, p.PaidAt)
-	outcome = Recorded
 	born := b.c.Ledger.CreatedAt()
 	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
 		return "", ErrTimeUnknown
@@ -129,6 +91,81 @@ func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool
 	return outcome, err
 }
 
+// newPayment returns the payment of a session that the ledger may not know yet. The outcome is
+// Recorded, LookedUp if Stripe has to be read first, or AwaitsPayment.
+func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment.Payment, outcome string, err error) {
+	p = payment.Payment{
+		ID:            payment.CreditID(s.ID),
+		SessionID:     s.ID,
+		PaymentIntent: s.PaymentIntent,
+		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
+		PriceID:       s.Metadata["price_id"],
+		Amount:        s.Amount,
+		Currency:      s.Currency,
+		Livemode:      s.Livemode,
+		CardLast4:     s.CardLast4,
+		ReceiptURL:    s.ReceiptURL,
+		Delivery:      payment.Queued,
+		PaidAt:        s.PaidAt,
+		CreatedAt:     tx.Now,
+		DeliveryAt:    tx.Now,
+		FundsAt:       tx.Now,
+	}
+	p.Token = newToken(p.ID)
+	plan, manual, remembered, err := offered(tx, s)
+	if err != nil {
+		return p, "", err
+	}
+	switch {
+	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
+		p.Funds = payment.Paid
+	case s.IntentStatus == "requires_capture":
+		p.Funds = payment.Authorized
+	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
+		// It is not known whether Checkout calls an authorization "paid" (docs/vendors.md, Q8). The
+		// intent tells.
+		return p, LookedUp, nil
+	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
+		p.Funds = payment.Paid
+	default:
+		return p, AwaitsPayment, nil
+	}
+	lifetime := b.c.Lifetime
+	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
+		p.DeviceName = d.Name
+		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
+			lifetime = own
+		}
+	}
+	if remembered {
+		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok {
+			plan = payment.Complete(plan, now)
+		}
+		p = payment.ApplyOffer(p, s, plan, newAccessCode())
+	}
+	return b.setDeadlines(p, lifetime, p.PaidAt), Recorded, nil
+}
+
+// insertAtOnce inserts the payment of an ordinary event without reading anything first. It returns
+// false if the session needs a closer look, or the row of another payment is in the way. Then it
+// has changed nothing.
+func (b *Bridge) insertAtOnce(tx *update, s payment.CheckoutSession, p payment.Payment, claim bool) (bool, error) {
+	unusual := s.Handled != "" || s.IntentStatus != "" || p.Plan == "" || b.unknownConfirmed.Load() ||
+		!b.c.Ledger.Settled() || p.PaidAt.Before(b.c.Ledger.CreatedAt()) || b.earlierState(p.PaidAt)
+	if unusual {
+		return false, nil
+	}
+	p.HoldsDevice = p.Duration > 0 // the schema rejects it if another credit holds the device
+	p = payment.Next(payment.ApplySession(p, s, payment.DisputeTotals{}, tx.Now), tx.Now)
+	if claim {
+		var err error
+		if p, err = b.claimNew(tx, p); err != nil {
+			return false, err
+		}
+	}
+	return tx.tryInsert(p)
+}
+
 // applySessionState applies the money, disputes and charge of a session to its payment.
 func applySessionState(tx *update, p payment.Payment, s payment.CheckoutSession) (outcome string, err error) {
 	if p, err = tx.setCharge(p, s.CardLast4, s.ReceiptURL); err != nil {
@@ -153,9 +190,9 @@ func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manu
 		remembered, err = ledger.Found(err)
 		return made.Plan, made.Manual, remembered, err
 	}
-	link, err := tx.Link(s.PaymentLink)
+	plan, manual, err = tx.Terms(s.PaymentLink)
 	remembered, err = ledger.Found(err)
-	return link.Plan, link.Manual, remembered, err
+	return plan, manual, remembered, err
 }
 
 // setDeadlines sets when a credit expires, and until when its machine has to confirm. A machine may
@@ -197,11 +234,11 @@ func (b *Bridge) reserveDevice(tx *update, p payment.Payment) (payment.Payment, 
 	return p, nil
 }
 
-// newToken returns 128 random bits, which name the customer's page.
-func newToken() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
+// newToken returns a token for a payment's page, with 128 random bits.
+func newToken(credit string) string {
+	var random [16]byte
+	rand.Read(random[:]) // never fails (crypto/rand)
+	return payment.TokenOf(credit, random)
 }
 
 // newAccessCode returns six random digits.

@@ -94,7 +94,7 @@ func (b *Bridge) catchUp(ctx context.Context, id string) (payment.Payment, error
 	for {
 		ended := r.nextEnd()
 		if r.catchUps.Allow() {
-			signal(b.eventsWanted)
+			b.wantEvents()
 		}
 		if !wait {
 			return payment.Payment{}, ErrTooBusy

@@ -120,7 +120,7 @@ func (b *Bridge) recordNow(ctx context.Context, s payment.CheckoutSession,
 		return "", fmt.Errorf("record session %s: %w", s.ID, err)
 	}
 	if outcome == LookedUp {
-		signal(b.lookupsDue)
+		b.lookupsDue.ring()
 	}
 	return outcome, nil
 }

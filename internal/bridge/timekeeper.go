@@ -101,7 +101,7 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 		}
 		for _, p := range waiting {
 			if p.InFlight {
-				if err := tx.ShortenLease(p.ID, tx.Now.Add(payment.Lease)); err != nil {
+				if err := tx.ShortenLease(p.ID, tx.Now.Add(b.lease())); err != nil {
 					return err
 				}
 				continue

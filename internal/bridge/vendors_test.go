@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"notepay/internal/notecrypt"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
@@ -90,7 +91,7 @@ type waiting struct {
 	note       payment.Note
 }
 
-func (h *hub) PostNote(_ context.Context, device string, n payment.Note) error {
+func (h *hub) PostNote(_ context.Context, device, _ string, n payment.Note) error {
 	return h.take(payment.StepPostNote, func() error {
 		h.posted = append(h.posted, n)
 		h.pending = append(h.pending, waiting{fmt.Sprintf("1:%d", len(h.posted)), device, n})
@@ -98,7 +99,11 @@ func (h *hub) PostNote(_ context.Context, device string, n payment.Note) error {
 	})
 }
 
-func (h *hub) PendingNotes(_ context.Context, device string) (list []payment.PendingNote, err error) {
+func (h *hub) PostEncrypted(context.Context, string, string, notecrypt.Body) error {
+	return errors.New("these tests encrypt nothing")
+}
+
+func (h *hub) PendingNotes(_ context.Context, device, _ string) (list []payment.PendingNote, err error) {
 	err = h.take(payment.StepCheckPending, func() error {
 		for _, w := range h.pending {
 			if w.device == device {
@@ -111,7 +116,7 @@ func (h *hub) PendingNotes(_ context.Context, device string) (list []payment.Pen
 	return list, err
 }
 
-func (h *hub) DeleteNote(_ context.Context, device, id string) error {
+func (h *hub) DeleteNote(_ context.Context, device, _, id string) error {
 	return h.take(payment.StepRecall, func() error {
 		n := slices.IndexFunc(h.pending, func(w waiting) bool { return w.device == device && w.id == id })
 		if n < 0 {

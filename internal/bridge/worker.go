@@ -23,6 +23,8 @@ const (
 	stripeWorkers = 8
 	// maxIdle is the maximum sleep of a worker without due work, in case a signal was missed.
 	maxIdle = 30 * time.Second
+	// maxSharedIdle is the same if other instances may leave work behind.
+	maxSharedIdle = 3 * time.Second
 	// recordTimeout is how long to try to record a call's result. After that the lease decides.
 	recordTimeout = 4 * time.Second
 	// disputeDelay is the wait until a payment's disputes are read after Stripe rejected a refund
@@ -42,8 +44,9 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.runQueue(ctx, calls, b.notehub()) })
 	loops.Go(func() { b.runQueue(ctx, calls, b.stripe()) })
 	loops.Go(func() { b.runLookups(ctx, calls) })
-	loops.Go(func() { b.runReconcile(ctx) })
-	loops.Go(func() { b.runConfirmations(ctx) })
+	loops.Go(func() { b.c.Ledger.Lead(ctx, b.runReconcile) })
+	loops.Go(func() { b.c.Ledger.Lead(ctx, b.runConfirmations) })
+	loops.Go(func() { b.followReadings(ctx) })
 	loops.Go(func() { b.runTimers(ctx) })
 	loops.Go(func() { b.trackLateness(ctx) })
 	loops.Go(func() { b.probe(ctx, calls) })
@@ -77,17 +80,21 @@ func (b *Bridge) recoverState(ctx context.Context) {
 // execute makes the call of a claimed payment and records its outcome.
 func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 	began := time.Now()
+	if b.outlived(p, began) {
+		b.c.Log.Warn("claim outlived, call not made", "payment", p.ID)
+		return
+	}
 	o := payment.Outcome{Action: p.Step, NoteID: payment.NextRecallNote(p), Began: b.clock().At(began)}
 	call, cancel := context.WithTimeout(ctx, payment.CallTimeout)
 	defer cancel()
 	var err error
 	switch p.Step {
 	case payment.StepPostNote:
-		err = b.c.Notehub.PostNote(call, p.DeviceUID, payment.NoteOf(p))
+		err = b.post(call, p)
 	case payment.StepCheckPending:
 		o.NoteIDs, err = b.pending(call, p)
 	case payment.StepRecall:
-		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
+		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, payment.NoteFileOf(p), o.NoteID)
 	case payment.StepCapture:
 		err = b.c.Stripe.Capture(call, p.PaymentIntent, payment.FundsKey(p))
 	case payment.StepCancel:
@@ -108,12 +115,41 @@ func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 	b.recordOutcome(p, o, time.Since(began), err)
 }
 
+const (
+	// maxClaimAge is how old a claim may be when its call begins. It is the longest that a claim's
+	// transaction takes.
+	maxClaimAge = 4 * time.Second
+	// maxClockDifference is how far the time of a claim may be behind (package ledger).
+	maxClockDifference = 2 * time.Second
+)
+
+// lease returns how long a claim holds. Instances that share a ledger see a call of another one only
+// by its effects. So the lease ends when a call that began as late as allowed has ended, and Notehub
+// lists its note.
+func (b *Bridge) lease() time.Duration {
+	if b.c.Ledger.Shared() {
+		return payment.Lease + maxClaimAge + maxClockDifference
+	}
+	return payment.Lease
+}
+
+// outlived reports whether a call that begins now might be unseen when the lease of its claim has
+// ended. The process or its host stood still since the claim. The lease then decides, because another
+// instance may have the payment by then.
+func (b *Bridge) outlived(p payment.Payment, now time.Time) bool {
+	if !b.c.Ledger.Shared() {
+		return false
+	}
+	at := b.clock().At(now).Add(b.clock().Suspended())
+	return at.Add(payment.Lease + maxClockDifference).After(p.DueAt)
+}
+
 // pending returns the pending notes of a credit at Notehub. An unreadable note may belong to any
 // credit. So while one waits and none is the credit's, the list is no evidence that the credit's
 // note was fetched, and pending returns an error. A credit whose only note was listed and deleted
 // needs no such evidence.
 func (b *Bridge) pending(ctx context.Context, p payment.Payment) ([]string, error) {
-	pending, err := b.c.Notehub.PendingNotes(ctx, p.DeviceUID)
+	pending, err := b.pendingNotes(ctx, p.DeviceUID, payment.NoteFileOf(p))
 	ids := payment.NotesOf(p, pending)
 	fetchedIfNone := p.Delivery == payment.Sent && (p.RecallStatus == payment.NotRecalled || p.NotFoundAfterUnclear)
 	if err == nil && len(ids) == 0 && fetchedIfNone &&
@@ -153,17 +189,22 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 		}
 	}
 	var p payment.Payment // as the call leaves it
-	write := func(tx *update) error {
-		before, err := tx.Payment(claimed.ID)
+	var hastened bool
+	write := func(tx *update) (err error) {
+		// Usually nothing has changed since the claim.
+		o.Stale, hastened = false, false
+		if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(claimed, o, tx.Now), len(o.NoteIDs)); err != nil {
+			return err
+		}
+		unchanged, err := tx.changeUnread(claimed, p)
 		if err != nil {
 			return err
 		}
-		o.Stale = before.FencingToken != claimed.FencingToken
-		if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(before, o, tx.Now), len(o.NoteIDs)); err != nil {
-			return err
-		}
-		if err := tx.change(before, p); err != nil {
-			return err
+		if !unchanged {
+			if p, o.Stale, err = b.recordLate(tx, claimed, o); err != nil {
+				return err
+			}
+			hastened = true
 		}
 		// Read the disputes, in case no event reports them.
 		if errors.Is(callErr, payment.ErrDisputed) {
@@ -177,7 +218,9 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 	}
 	ctx, cancel := recordContext(context.Background())
 	defer cancel()
-	err := b.update(ctx, write)
+	// If the process stops before this is on disk, the call counts as unclear. Patience adds little to
+	// the time of the call itself.
+	err := b.updateBy(ctx, b.c.Ledger.UpdatePatiently, write)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("result not recorded, retrying", "payment", claimed.ID, "err", err)
 		if upstream.Sleep(ctx, time.Second) == nil {
@@ -188,6 +231,9 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 		b.c.Log.Error("result not recorded", "payment", claimed.ID, "err", err)
 		return
 	}
+	if hastened {
+		b.lookupsDue.ring()
+	}
 	b.c.Observe.Attempt(o.Action, o.Result.String(), took)
 	level := slog.LevelInfo
 	if attempt.Outcome == "failed" {
@@ -196,4 +242,25 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 	b.c.Log.Log(context.Background(), level, "attempt", "payment", p.ID, "device", p.DeviceUID, "action", o.Action,
 		"outcome", o.Result.String(), "status", attempt.Status, "took", took.Round(time.Millisecond),
 		"stale", o.Stale, "machine", p.Delivery, "money", p.Funds, "next_at", p.DueAt, "detail", attempt.Detail)
+}
+
+// recordLate applies the outcome of a call to a payment that has changed since its claim. What
+// waited for the call is due now.
+func (b *Bridge) recordLate(tx *update, claimed payment.Payment, o payment.Outcome) (
+	p payment.Payment, stale bool, err error) {
+	before, err := tx.Payment(claimed.ID)
+	if err != nil {
+		return p, false, err
+	}
+	o.Stale = before.FencingToken != claimed.FencingToken
+	if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(before, o, tx.Now), len(o.NoteIDs)); err != nil {
+		return p, false, err
+	}
+	if err := tx.change(before, p); err != nil {
+		return p, false, err
+	}
+	if claimed.PaymentIntent != "" && !p.InFlight {
+		err = tx.HastenLookup(claimed.PaymentIntent, claimed.DueAt)
+	}
+	return p, o.Stale, err
 }

@@ -9,9 +9,11 @@ package check
 
 import (
 	"context"
+	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,11 +53,19 @@ type Config struct {
 	Notehub  Notehub
 	Clock    *vendortime.Clock // must see the vendors' replies
 	Public   *http.Client      // calls PUBLIC_URL, and follows no redirect
+	Lookup   func(ctx context.Context, host string) (addresses []string, err error)
 	Disk     func(path string) (network string, err error)
 	Space    func(path string) (ledger.Space, error) // the space on the ledger's disk
-	Report   func(Result)                            // called with each result as it is found
+	// Instances returns how many instances work on the PostgreSQL ledger, and which have other settings.
+	Instances func(ctx context.Context) (n int, differ []string, err error)
+	Report    func(Result) // called with each result as it is found
+
+	// TestAlert sends a test alert to each recipient of ALERT_URLS, and returns their errors. nil: none is
+	// sent.
+	TestAlert func(ctx context.Context) []error
 
 	Suspicious []string // lines and names in the settings that are probably mistakes
+	Only       []string // the names of the checks to run; nil: all
 }
 
 // Notehub is the part of Notehub that the checks use. Each method makes one attempt and returns an
@@ -72,6 +82,8 @@ type Notehub interface {
 	ProjectVariables(ctx context.Context) (map[string]string, error)
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
+	// PublicKeys lists the public keys of the project's devices by UID.
+	PublicKeys(ctx context.Context) (map[string]*ecdh.PublicKey, error)
 }
 
 // runTimeout bounds a run. On Notehub's free plan its half a dozen calls may take a minute.
@@ -88,6 +100,8 @@ type run struct {
 	projectErr   error                   // from reading the project
 	devices      []ledger.Device
 	secure       Result // of the certificate, seen in the call of PUBLIC_URL
+	forwarded    Result // of the forwarded address in that call
+	local        *probe // the running notepay as this host sees it; nil if none answers
 }
 
 func ok(format string, args ...any) Result {
@@ -129,18 +143,29 @@ func Run(ctx context.Context, c Config) []Result {
 		{"Notehub project", r.project},
 		{"Notehub devices", r.listDevices},
 		{"Device connections", r.connections},
+		{"Notefiles", r.noteFiles},
+		{"Note encryption", r.noteEncryption},
 		{"Notehub variables", r.variables},
 		{"Machine confirmations", r.confirmations},
 		{"Confirmation route", r.route},
 		{"Ledger access", r.ledgerAccess},
+		{"Instances", r.instances},
 		{"Ledger disk", r.ledgerDisk},
 		{"Disk space", r.diskSpace},
+		{"Backups", r.backups},
 		{"Clock", r.clock},
+		{"Domain names", r.domainNames},
+		{"Port 80", r.plainPort},
 		{"Public address", r.publicAddress},
 		{"Certificate", r.certificate},
+		{"Proxy headers", r.proxyHeaders},
 		{"Operator token", r.operatorToken},
 		{"Support contact", r.supportContact},
+		{"Alerts", r.alerts},
 	} {
+		if c.Only != nil && !slices.Contains(c.Only, check.name) {
+			continue
+		}
 		found := check.do(ctx)
 		found.Name, found.Detail = check.name, oneLine(found.Detail)
 		results = append(results, found)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,8 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			}
 		}
 	}
+	encrypting := set(
+		"NOTE_SIGN_KEY", strings.Repeat("0a", 32), "CONFIRM_WITHIN", "2m", "ENCRYPT_NOTES", "experimental")
 	restricted := set("STRIPE_SECRET_KEY", "rk_test_0123456789")
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()
@@ -246,6 +249,47 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			},
 			want: failed("Confirmation route", "of 1 routes", "payment_ack.qo"),
 		},
+		"a route for another notefile": {
+			fault: set("ACK_FILE", "washers_ack.qos"),
+			want:  failed("Confirmation route", "not for washers_ack.qos", "washers_ack.qos"),
+		},
+		"a payment that waits in another notefile": {
+			fault: func(c *checked) {
+				set("NOTE_FILE", "washers.qis")(c)
+				c.notehub.Always("GET /v1/projects/{p}/devices/{d}/files", sandbox.Outcome{
+					Applied: true,
+					Status:  200,
+					Body: `[{"id":"washers.qis","notes":[{"id":"1:1","body":{"credit_id":"cr_1"}}]},` +
+						`{"id":"other.qi","notes":[{"id":"1:1","body":{"text":"cr_1"}}]},` +
+						`{"id":"payment.qi","notes":[{"id":"1:2","body":{"credit_id":"cr_2"}}]}]`,
+				})
+			},
+			want: warned("Notefiles", "1 in payment.qi of "+fixture.Washer, "recalls"),
+		},
+		"notes that are encrypted": {
+			fault: encrypting,
+			want:  warned("Note encryption", "experimental: all 1 devices", "U18"),
+		},
+		"notes that are encrypted, and no key": {
+			fault: func(c *checked) { encrypting(c); c.notehub.SetPublicKey(fixture.Washer, "") },
+			want: failed("Note encryption",
+				"no device has a public key, so none is sold: "+fixture.Washer, "ENCRYPT_NOTES=off"),
+		},
+		"notes that are encrypted, and a device without key": {
+			fault: func(c *checked) {
+				encrypting(c)
+				c.notehub.AddDevice(sandbox.Device{UID: "dev:12", LastActivity: time.Now()})
+				c.notehub.SetPublicKey("dev:12", "none")
+			},
+			want: warned("Note encryption", "1 of 2 devices have no public key", "ENCRYPT_NOTES=off"),
+		},
+		"notes that are encrypted, and keys that cannot be read": {
+			fault: func(c *checked) {
+				encrypting(c)
+				c.notehub.Always("GET /v1/projects/{p}/devices/public-keys", sandbox.Outcome{Status: 403})
+			},
+			want: failed("Note encryption", "could not be read", "ENCRYPT_NOTES=off"),
+		},
 		"no directory for the ledger": {
 			fault: set("DATABASE_URL", filepath.Join(t.TempDir(), "no", "notepay.db")),
 			want:  failed("Ledger access", "no such file", "DATABASE_URL"),
@@ -253,6 +297,18 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 		"a ledger on a network disk": {
 			fault: func(c *checked) { c.disk = "nfs" },
 			want:  failed("Ledger disk", "nfs", "local disk"),
+		},
+		"no backups": {
+			fault: set("BACKUP_DIR", ""),
+			want:  warned("Backups", "no backups are made", "another disk"),
+		},
+		"no backup yet": {
+			fault: set("BACKUP_DIR", t.TempDir()),
+			want:  warned("Backups", "holds no backup yet", "start notepay"),
+		},
+		"an old backup": {
+			fault: set("BACKUP_DIR", directoryWith(t, "notepay-20200101T000000Z.db")),
+			want:  warned("Backups", "old", "check that notepay runs"),
 		},
 		"a disk that is nearly full": {
 			fault: func(c *checked) { c.free = 10 << 20 },
@@ -270,7 +326,7 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			fault: wrongClock(-time.Minute),
 			want:  failed("Clock", "ahead", "NTP"),
 		},
-		"an address at which nobody answers": {
+		"an address that does not answer": {
 			fault: func(c *checked) {
 				c.health = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 			},
@@ -294,7 +350,7 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			fault: answers(503, `{"status":"unavailable","version":"v1"}`),
 			want:  warned("Public address", "unavailable", "log"),
 		},
-		"a certificate that nobody has signed": {
+		"a certificate that no authority has signed": {
 			fault: func(c *checked) { c.public = untrusting(c.public) },
 			want:  failed("Certificate", "unknown authority", "renew"),
 		},
@@ -305,6 +361,10 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 		"customers without a contact": {
 			fault: set("SUPPORT_CONTACT", ""),
 			want:  warned("Support contact", "SUPPORT_CONTACT is not set", "e-mail address"),
+		},
+		"an operator who is not told": {
+			fault: set("ALERT_URLS", ""),
+			want:  warned("Alerts", "ALERT_URLS is not set", "set ALERT_URLS"),
 		},
 		"no public address": {
 			fault: set("PUBLIC_URL", "", "NOTEHUB_ROUTE_TOKEN", ""),
@@ -352,4 +412,14 @@ func untrusting(of *http.Client) *http.Client {
 	transport := of.Transport.(*http.Transport).Clone()
 	transport.TLSClientConfig.RootCAs = nil
 	return &http.Client{Transport: transport}
+}
+
+// directoryWith returns a new directory with an empty file.
+func directoryWith(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

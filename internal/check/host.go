@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/backup"
+	"notepay/internal/clientaddr"
 	"notepay/internal/dsn"
 	"notepay/internal/ledger"
 )
@@ -52,6 +54,24 @@ func (r *run) ledgerAccess(ctx context.Context) Result {
 		return ok("PostgreSQL accepts connections")
 	}
 	return ok("%s can be written", database)
+}
+
+// instances compares these settings with those of the instances that share the ledger.
+func (r *run) instances(ctx context.Context) Result {
+	if !dsn.IsPostgres(string(r.Settings.DatabaseURL)) {
+		return ok("a SQLite ledger has one instance")
+	}
+	n, differ, err := r.Instances(ctx)
+	switch {
+	case err != nil:
+		return skipped("the instances could not be read: %s", err)
+	case len(differ) > 0:
+		return warned("give all instances the same settings, and start them again",
+			"%d of %d have other settings than these: %s", len(differ), n, strings.Join(differ, "; "))
+	case n == 0:
+		return ok("no notepay runs on this database now")
+	}
+	return ok("%d at work, with these settings", n)
 }
 
 func (r *run) ledgerDisk(context.Context) Result {
@@ -96,6 +116,37 @@ func (r *run) diskSpace(context.Context) Result {
 	return ok("%s", free)
 }
 
+// backups checks the age of the newest scheduled backup.
+func (r *run) backups(context.Context) Result {
+	s := r.Settings
+	switch {
+	case dsn.IsPostgres(string(s.DatabaseURL)):
+		return skipped("the ledger is in PostgreSQL, which has its own backups")
+	case s.BackupDir == "":
+		return warned(
+			"set BACKUP_DIR, best to a directory on another disk",
+			"BACKUP_DIR is not set: no backups are made",
+		)
+	}
+	copies, err := backup.List(s.BackupDir)
+	switch {
+	case err != nil:
+		return warned("check the owner of BACKUP_DIR", "the backups could not be read: %s", err)
+	case len(copies) == 0:
+		return warned("start notepay: it makes the first one at once", "%s holds no backup yet", s.BackupDir)
+	}
+	age := time.Since(copies[0].At).Round(time.Minute)
+	if backup.Overdue(age, s.BackupEvery) {
+		return warned(
+			"check that notepay runs, the owner of BACKUP_DIR and its free space",
+			"the newest backup in %s is %s old",
+			s.BackupDir,
+			age,
+		)
+	}
+	return ok("the newest of %d backups is %s old", len(copies), age)
+}
+
 // maxOffset is the largest offset of the host's clock that passes the check. notepay works by
 // Stripe's time, but operators compare its times with the host's. Beyond vendortime.Tolerance
 // notepay does not sell.
@@ -127,6 +178,7 @@ func (r *run) clock(context.Context) Result {
 func (r *run) publicAddress(ctx context.Context) Result {
 	address := r.Settings.PublicURL
 	r.secure = skipped("PUBLIC_URL was not reached")
+	r.forwarded = skipped("PUBLIC_URL was not reached")
 	if address == "" {
 		r.secure = skipped("PUBLIC_URL is not set")
 		return warned(
@@ -143,7 +195,7 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	resp, err := r.Public.Do(req)
 	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
 		r.secure = failed(
-			"renew the proxy's certificate; it must cover this name and include the whole chain, or Stripe and "+
+			"renew the certificate; it must cover this name and include the whole chain, or Stripe and "+
 				"phones reject it",
 			"%s",
 			wrong.Err,
@@ -158,8 +210,13 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	var health struct {
 		Status  string `json:"status"`
 		Version string `json:"version"`
+		// Forwarded is what became of the forwarded address of this request.
+		Forwarded clientaddr.Origin `json:"forwarded_address"`
 	}
 	decodeErr := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&health)
+	if decodeErr == nil && health.Version != "" {
+		r.forwarded = r.judgeForwarded(health.Forwarded)
+	}
 	switch code := resp.StatusCode; {
 	case code/100 == 3:
 		return failed(
@@ -216,7 +273,14 @@ func validity(state *tls.ConnectionState) Result {
 	return ok("valid until %s", end.Format(time.DateOnly))
 }
 
-func (r *run) certificate(context.Context) Result { return r.secure }
+// certificate returns what the call of PUBLIC_URL showed. If the built-in HTTPS could not renew its
+// certificate, it returns why.
+func (r *run) certificate(context.Context) Result {
+	if r.local != nil && r.local.problem != "" {
+		return failed("do what the finding says; notepay then tries again by itself", "%s", r.local.problem)
+	}
+	return r.secure
+}
 
 func (r *run) operatorToken(context.Context) Result {
 	if r.Settings.OperatorToken == "" {

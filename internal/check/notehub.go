@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"context"
+	"crypto/ecdh"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/notecrypt"
 	"notepay/internal/upstream"
 )
 
@@ -77,6 +79,87 @@ func (r *run) project(context.Context) Result {
 		)
 	}
 	return ok("%s", r.Settings.NotehubProjectUID)
+}
+
+// noteFiles warns if a payment waits in a notefile that is not NOTE_FILE. Its machine may read only one
+// of them.
+func (r *run) noteFiles(ctx context.Context) Result {
+	devices := r.sample()
+	if len(devices) == 0 {
+		return skipped("there is no device to check")
+	}
+	var left []string
+	for _, d := range devices {
+		var files []struct {
+			ID    string `json:"id"`
+			Notes []struct {
+				Body struct {
+					CreditID string `json:"credit_id"`
+					Alg      string `json:"alg"` // of an encrypted note
+				} `json:"body"`
+			} `json:"notes"`
+		}
+		path := "/devices/" + url.PathEscape(cmp.Or(d.Spelled, d.UID)) + "/files"
+		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "pending=true", &files) })
+		if err != nil {
+			return skipped("the notefiles of %s could not be read: %s", d.UID, Explain(err))
+		}
+		for _, file := range files {
+			waiting := 0
+			for _, n := range file.Notes {
+				if n.Body.CreditID != "" || n.Body.Alg == notecrypt.Algorithm {
+					waiting++
+				}
+			}
+			if waiting > 0 && file.ID != r.Settings.NoteFile {
+				name := strings.TrimSpace(d.UID + " " + d.Name)
+				left = append(left, fmt.Sprintf("%d in %s of %s", waiting, file.ID, name))
+			}
+		}
+	}
+	if len(left) > 0 {
+		return warned(
+			"wait: notepay recalls them there at the end of their lifetime, unless the machine fetches them before",
+			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, strings.Join(left, "; "))
+	}
+	return ok("payments go to %s, and answers come in %s", r.Settings.NoteFile, r.Settings.AckFile)
+}
+
+// noteEncryption checks that the public keys of the devices are known if notes are encrypted for them.
+func (r *run) noteEncryption(ctx context.Context) Result {
+	if !r.Settings.NotesEncrypted() {
+		return ok("notes are not encrypted (ENCRYPT_NOTES is off)")
+	}
+	if len(r.devices) == 0 {
+		return skipped("there is no device to check")
+	}
+	var keys map[string]*ecdh.PublicKey
+	err := retryLimited(ctx, func() (err error) { keys, err = r.Notehub.PublicKeys(ctx); return err })
+	if err != nil {
+		return failed("set ENCRYPT_NOTES=off, or let the credentials read the devices' public keys",
+			"ENCRYPT_NOTES is experimental, and the public keys could not be read: %s", Explain(err))
+	}
+	var missing []string
+	for _, d := range r.devices {
+		if keys[d.UID] == nil {
+			missing = append(missing, strings.TrimSpace(d.UID+" "+d.Name))
+		}
+	}
+	named := strings.Join(missing[:min(len(missing), maxOddNamed)], "; ")
+	const remedy = "a Notecard LoRa has no key; set ENCRYPT_NOTES=off to sell on them"
+	switch {
+	case len(missing) == len(r.devices):
+		return failed(remedy,
+			"ENCRYPT_NOTES is experimental, and no device has a public key, so none is sold: %s", named)
+	case len(missing) > 0:
+		return warned(remedy,
+			"ENCRYPT_NOTES is experimental, and %d of %d devices have no public key, so they are not sold: %s",
+			len(missing), len(r.devices), named)
+	}
+	return warned("try it with each kind of Notecard that you use (docs/vendors.md, U18)",
+		"ENCRYPT_NOTES is experimental: all %d devices have a public key, "+
+			"but no Notecard was asked whether it decrypts",
+		len(r.devices))
 }
 
 // noProject returns why the project cannot be checked. Its State is "" if it can.
@@ -227,8 +310,8 @@ func (r *run) variables(ctx context.Context) Result {
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; "+
-				"until then those prices are not for sale, and CREDIT_LIFETIME applies",
+			"correct stripe_price_id, payment_enabled, credit_lifetime, machine_kind or code_... in Notehub; "+
+				"until then wrong prices are not for sale, and CREDIT_LIFETIME and neutral words apply",
 			"%s",
 			strings.Join(bad, "; "),
 		)
@@ -314,7 +397,11 @@ func (r *run) route(ctx context.Context) Result {
 		read++
 		var route struct {
 			HTTP struct {
-				URL string `json:"url"`
+				URL    string `json:"url"`
+				Filter struct {
+					Type  string   `json:"type"`
+					Files []string `json:"files"`
+				} `json:"filter"`
 			} `json:"http"`
 		}
 		path := "/routes/" + url.PathEscape(summary.UID)
@@ -322,12 +409,22 @@ func (r *run) route(ctx context.Context) Result {
 		if upstream.OutcomeOf(err) != upstream.OK {
 			return skipped("route %s could not be read: %s", summary.UID, Explain(err))
 		}
-		if strings.TrimRight(route.HTTP.URL, "/") == target {
+		filter := route.HTTP.Filter
+		listed := slices.Contains(filter.Files, r.Settings.AckFile)
+		leads := strings.TrimRight(route.HTTP.URL, "/") == target
+		switch {
+		case leads && (filter.Type == "inclusion" && len(filter.Files) > 0 && !listed ||
+			filter.Type == "exclusion" && listed):
+			return failed(
+				"add "+r.Settings.AckFile+" to the notefiles of the route, "+
+					"or set ACK_FILE to the file of the machines' answers",
+				"route %s leads to %s, but not for %s", summary.UID, target, r.Settings.AckFile)
+		case leads:
 			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
 	}
 	return failed(
-		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+
+		"make a General HTTP/HTTPS route for "+r.Settings.AckFile+" to "+target+
 			" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
 		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),

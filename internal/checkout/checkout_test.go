@@ -135,7 +135,7 @@ func TestURLKeepsOneOpenSessionForABrowser(t *testing.T) {
 		}
 		f.Stripe.Next(fixture.ReadSession, sandbox.Outcome{Status: 500})
 		if again := p.Presses(to, form); again.ID != third.ID {
-			f.Error("while Stripe did not say how a session stands, another was made")
+			f.Error("while the state of a session was unknown, another was made")
 		}
 		f.Pass(time.Hour)
 		if s, _ := f.Stripe.Session(third.ID); s.Status != "expired" {
@@ -478,9 +478,12 @@ func TestCreateSessionSendsExactlyTheseParameters(t *testing.T) {
 			"success_url": {
 				"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}",
 			},
-			"cancel_url":                       {"https://pay.example.com/payment/cancel"},
-			"expires_at":                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
-			"payment_intent_data[description]": {"Washer 3: Warm wash"},
+			"cancel_url": {"https://pay.example.com/payment/cancel?device=dev%3A864475044215258"},
+			"custom_text[submit][message]": {
+				"You pay for Washer 3. You are charged only once the machine has started.",
+			},
+			"expires_at":                                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
+			"payment_intent_data[description]":                 {"Washer 3: Warm wash"},
 			"payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
 			"payment_intent_data[capture_method]":              {"manual"},
 		}

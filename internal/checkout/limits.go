@@ -28,9 +28,21 @@ func newLimits() limits {
 		presses:      ratelimit.NewKeyed(rate.Every(10*time.Second), 6),
 		devices:      ratelimit.NewKeyed(rate.Every(6*time.Second), 10),
 		strangers:    ratelimit.NewKeyed(rate.Every(12*time.Second), 5),
-		everyone:     rate.NewLimiter(10, 20), // Stripe accepts 25 a second at one endpoint
+		everyone:     rate.NewLimiter(sessionsPerSecond, sessionBurst),
 		allStrangers: rate.NewLimiter(3, 10),
 	}
+}
+
+const (
+	// sessionsPerSecond and sessionBurst limit all sessions of all instances. Stripe accepts 25 a second
+	// at one endpoint.
+	sessionsPerSecond, sessionBurst = 10, 20
+)
+
+// divide makes this process use one of n equal parts of what Stripe limits.
+func (l *limits) divide(n int) {
+	l.everyone.SetLimit(rate.Limit(sessionsPerSecond) / rate.Limit(n))
+	l.everyone.SetBurst(max(sessionBurst/n, 1))
 }
 
 // press returns how long a browser must wait before it may press the button of a machine again.

@@ -17,10 +17,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
 
+	"notepay/internal/clientaddr"
+	"notepay/internal/dsn"
 	"notepay/internal/terms"
 )
 
@@ -37,6 +38,13 @@ type Settings struct {
 	Port                uint16 `env:"PORT"                        envDefault:"3000"`
 	ListenAddr          string `env:"LISTEN_ADDR"`
 	PublicURL           string `env:"PUBLIC_URL"`
+	TrustedProxies      string `env:"TRUSTED_PROXIES"`
+	TLSDomains          string `env:"TLS_DOMAINS"`
+	TLSCertFile         string `env:"TLS_CERT_FILE"`
+	TLSKeyFile          string `env:"TLS_KEY_FILE"`
+	TLSRedirectAddr     string `env:"TLS_REDIRECT_ADDR"           envDefault:":80"`
+	ACMEDirectory       string `env:"ACME_DIRECTORY" envDefault:"https://acme-v02.api.letsencrypt.org/directory"`
+	ACMECAFile          string `env:"ACME_CA_FILE"`
 	// DatabaseURL is a Secret because a postgres:// URL holds a password.
 	DatabaseURL       Secret        `env:"DATABASE_URL"                envDefault:"notepay.db"`
 	OperatorToken     Secret        `env:"OPERATOR_TOKEN"`
@@ -47,6 +55,10 @@ type Settings struct {
 	Capture           string        `env:"CAPTURE"                     envDefault:"immediate"`
 	OfflineAfter      time.Duration `env:"OFFLINE_AFTER"               envDefault:"0"`
 	NotehubRouteToken Secret        `env:"NOTEHUB_ROUTE_TOKEN"`
+	NoteFile          string        `env:"NOTE_FILE"                   envDefault:"payment.qi"`
+	AckFile           string        `env:"ACK_FILE"                    envDefault:"payment_ack.qo"`
+	NoteSignKey       Secret        `env:"NOTE_SIGN_KEY"`
+	EncryptNotes      string        `env:"ENCRYPT_NOTES"               envDefault:"off"`
 	PollInterval      time.Duration `env:"POLL_INTERVAL"               envDefault:"5m"`
 	NotehubPerMinute  uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
 	StripeAPIURL      string        `env:"STRIPE_API_URL"              envDefault:"https://api.stripe.com"`
@@ -56,10 +68,45 @@ type Settings struct {
 	BrandName      string `env:"BRAND_NAME"`
 	BrandColor     string `env:"BRAND_COLOR"`
 	SupportContact string `env:"SUPPORT_CONTACT"`
-	LogLevel       string `env:"LOG_LEVEL"                   envDefault:"info"`
-	LogFormat      string `env:"LOG_FORMAT"                  envDefault:"text"`
-	TZ             string `env:"TZ"`
+	// BrandLogo is the path of a PNG or SVG file.
+	BrandLogo        string `env:"BRAND_LOGO"`
+	SellerAddress    string `env:"SELLER_ADDRESS"`
+	TaxLine          string `env:"TAX_LINE"`
+	ImprintURL       string `env:"IMPRINT_URL"`
+	PrivacyURL       string `env:"PRIVACY_URL"`
+	TermsURL         string `env:"TERMS_URL"`
+	CheckoutLanguage string `env:"CHECKOUT_LANGUAGE"           envDefault:"en"`
+	// AlertURLs is a Secret because the URLs hold passwords and tokens.
+	AlertURLs          Secret `env:"ALERT_URLS"`
+	AlertWebhookSecret Secret `env:"ALERT_WEBHOOK_SECRET"`
+	AlertDigest        string `env:"ALERT_DIGEST"                envDefault:"08:00"`
+	LogLevel           string `env:"LOG_LEVEL"                   envDefault:"info"`
+	LogFormat          string `env:"LOG_FORMAT"                  envDefault:"text"`
+	TZ                 string `env:"TZ"`
+
+	// KeepEvents is in days.
+	KeepEvents  uint          `env:"KEEP_EVENTS"                 envDefault:"400"`
+	BackupDir   string        `env:"BACKUP_DIR"`
+	BackupEvery time.Duration `env:"BACKUP_EVERY"                envDefault:"24h"`
+	BackupKeep  uint          `env:"BACKUP_KEEP"                 envDefault:"7"`
 }
+
+// minKeepEvents is how many days of Stripe's events are needed. Stripe lists and repeats them for 30
+// days, and an event that is gone here would be new again.
+const minKeepEvents = 35
+
+// EventLimits returns before which times of receipt events and their bodies are removed. Both are
+// zero if all of them stay.
+func (s *Settings) EventLimits(now time.Time) (events, bodies time.Time) {
+	if s.KeepEvents == 0 {
+		return events, bodies
+	}
+	days := int(min(s.KeepEvents, maxKeepEvents))
+	return now.AddDate(0, 0, -days), now.AddDate(0, 0, -max(days/4, minKeepEvents))
+}
+
+// maxKeepEvents is a century in days. More means the same.
+const maxKeepEvents = 36_500
 
 // maxNameLength is the maximum length of the texts about the operator on every page, in characters.
 const maxNameLength = 80
@@ -89,7 +136,7 @@ func (s *Settings) PriceIDs() []string {
 
 // Terms returns the rules for the lifetimes of credits. They also apply to Notehub's variables.
 func (s *Settings) Terms() terms.Rules {
-	r := terms.Rules{ConfirmWithin: s.ConfirmWithin}
+	r := terms.Rules{ConfirmWithin: s.ConfirmWithin, Signed: s.NoteSignKey != ""}
 	if s.StripeWebhookSecret == WebhooksOff {
 		r.SeenWithin = 2 * s.PollInterval
 	}
@@ -110,6 +157,12 @@ func (s *Settings) Address() string {
 		return s.ListenAddr
 	}
 	return fmt.Sprintf(":%d", s.Port)
+}
+
+// Proxies returns the proxies whose forwarded addresses count.
+func (s *Settings) Proxies() clientaddr.Proxies {
+	p, _ := clientaddr.Parse(s.TrustedProxies)
+	return p
 }
 
 // list splits a comma-separated value and drops empty items.
@@ -155,18 +208,36 @@ func Database(file string, getenv func(string) string) (Secret, error) {
 // LoadOnly reads the settings as Load does, but its error is only about the named ones. Commands that
 // need no others use it.
 func LoadOnly(file string, getenv func(string) string, names ...string) (*Settings, error) {
-	s, problems, err := loadAll(file, getenv)
+	s, problems, err := LoadPart(file, getenv, names...)
 	if err != nil {
 		return nil, err
 	}
-	problems = slices.DeleteFunc(problems, func(problem string) bool {
-		name, _, _ := strings.Cut(problem, ":")
-		return !slices.Contains(names, name)
-	})
 	if len(problems) > 0 {
 		return nil, wrongSettings(file, problems)
 	}
 	return s, nil
+}
+
+// LoadPart reads the settings as Load does, and returns the problems of the named ones instead of an
+// error. Each problem begins with the name of its setting and a colon.
+func LoadPart(
+	file string,
+	getenv func(string) string,
+	names ...string,
+) (s *Settings, problems []string, err error) {
+	s, problems, err = loadAll(file, getenv)
+	return s, slices.DeleteFunc(problems, func(problem string) bool {
+		name, _, _ := strings.Cut(problem, ":")
+		return !slices.Contains(names, name)
+	}), err
+}
+
+// Empty reports whether neither the file nor getenv sets anything that every installation has to
+// choose. The operator has then not begun to set up notepay.
+func Empty(file string, getenv func(string) string) bool {
+	s, _, err := loadAll(file, getenv)
+	return err == nil && s.StripeSecretKey == "" && s.NotehubProjectUID == "" && s.StripePriceID == "" &&
+		s.StripeWebhookSecret == "" && s.PublicURL == "" && s.OperatorToken == ""
 }
 
 // loadAll reads and validates all settings. Each problem begins with the name of its setting.
@@ -177,6 +248,9 @@ func loadAll(file string, getenv func(string) string) (s *Settings, problems []s
 	}
 	s = &Settings{}
 	problems = append(problems, parse(s, values)...)
+	if s.TLS() && values["PORT"] == "" {
+		s.Port = httpsPort
+	}
 	return s, append(problems, s.validate()...), nil
 }
 
@@ -331,6 +405,8 @@ func (s *Settings) validate() (problems []string) {
 	problems = append(problems, checkListenAddr(s.ListenAddr)...)
 	problems = append(problems, s.checkDatabase()...)
 	problems = append(problems, checkPublicURL(&s.PublicURL, s.Livemode())...)
+	problems = append(problems, s.checkTLS()...)
+	problems = append(problems, checkProxies(s.TrustedProxies)...)
 	problems = append(problems, checkZone(s.TZ)...)
 	problems = append(problems, checkVendorURL("STRIPE_API_URL", &s.StripeAPIURL, s.Livemode())...)
 	problems = append(problems, checkVendorURL("NOTEHUB_API_URL", &s.NotehubAPIURL, s.Livemode())...)
@@ -360,16 +436,23 @@ func (s *Settings) validate() (problems []string) {
 		s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))),
 		"NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces",
 	)
+	problems = append(problems, s.checkNotes()...)
+	problems = append(problems, s.checkAlerts()...)
 	wrong(
 		s.Capture == "on_start" && s.ConfirmWithin == 0,
 		"CAPTURE: on_start needs CONFIRM_WITHIN, because the customer is charged when the machine confirms",
 	)
-	wrong(utf8.RuneCountInString(s.BrandName) > maxNameLength, "BRAND_NAME: at most %d characters", maxNameLength)
-	wrong(s.BrandColor != "" && !hexColor.MatchString(s.BrandColor), "BRAND_COLOR: has to be a color such as #0b6b4f")
+	problems = append(problems, s.checkShop()...)
 	wrong(
-		utf8.RuneCountInString(s.SupportContact) > maxNameLength,
-		"SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address",
-		maxNameLength,
+		s.KeepEvents > 0 && s.KeepEvents < minKeepEvents,
+		"KEEP_EVENTS: at least %d days, because Stripe may repeat an event for 30 days; 0 keeps all",
+		minKeepEvents,
+	)
+	wrong(s.BackupEvery < time.Minute, "BACKUP_EVERY: at least 1m")
+	wrong(s.BackupKeep < 1 || s.BackupKeep > 10_000, "BACKUP_KEEP: at least 1, at most 10000")
+	wrong(
+		s.BackupDir != "" && dsn.IsPostgres(string(s.DatabaseURL)),
+		"BACKUP_DIR: is for SQLite; copy a PostgreSQL database with pg_dump or its own tools",
 	)
 	wrong(
 		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),

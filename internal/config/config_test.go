@@ -72,6 +72,10 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		want string
 	}{
 		"no key":                         {vars{"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"},
+		"a notefile of another kind":     {vars{"NOTE_FILE": "payment.qo"}, "NOTE_FILE"},
+		"a notefile of Notehub's":        {vars{"ACK_FILE": "_session.qo"}, "ACK_FILE"},
+		"a key for notes in base64":      {vars{"NOTE_SIGN_KEY": strings.Repeat("Q", 43) + "="}, "NOTE_SIGN_KEY"},
+		"half a key for notes":           {vars{"NOTE_SIGN_KEY": strings.Repeat("a1", 16)}, "NOTE_SIGN_KEY"},
 		"a publishable key":              {vars{"STRIPE_SECRET_KEY": "pk_test_abc"}, "STRIPE_SECRET_KEY"},
 		"a key with a space inside":      {vars{"STRIPE_SECRET_KEY": "sk_test_ab cd"}, "STRIPE_SECRET_KEY"},
 		"no price":                       {vars{"STRIPE_PRICE_ID": ""}, "STRIPE_PRICE_ID"},
@@ -79,6 +83,12 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		"a color by its name":            {vars{"BRAND_COLOR": "green"}, "BRAND_COLOR"},
 		"a name that fills the page":     {vars{"BRAND_NAME": strings.Repeat("x", 81)}, "BRAND_NAME"},
 		"a contact that fills the page":  {vars{"SUPPORT_CONTACT": strings.Repeat("x", 81)}, "SUPPORT_CONTACT"},
+		"an address of a page":           {vars{"IMPRINT_URL": "example.com/imprint"}, "IMPRINT_URL"},
+		"a script for a page":            {vars{"PRIVACY_URL": "javascript:alert(1)"}, "PRIVACY_URL"},
+		"a language that is missing":     {vars{"CHECKOUT_LANGUAGE": "ja"}, "CHECKOUT_LANGUAGE"},
+		"a logo that does not exist":     {vars{"BRAND_LOGO": "/none.png"}, "BRAND_LOGO"},
+		"an address that fills the page": {vars{"SELLER_ADDRESS": strings.Repeat("x", 201)}, "SELLER_ADDRESS"},
+		"a tax that fills the page":      {vars{"TAX_LINE": strings.Repeat("x", 201)}, "TAX_LINE"},
 		"a price twice":                  {vars{"STRIPE_PRICE_ID": "price_1,price_1"}, "STRIPE_PRICE_ID"},
 		"an empty webhook secret":        {vars{"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"},
 		"a webhook secret of commas":     {vars{"STRIPE_WEBHOOK_SECRET": ",,"}, "STRIPE_WEBHOOK_SECRET"},
@@ -101,11 +111,20 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		"a fleet by its name":         {vars{"NOTEHUB_FLEET_UID": "laundry"}, "NOTEHUB_FLEET_UID"},
 		"a port too high":             {vars{"PORT": "70000"}, "PORT"},
 		"an address without port":     {vars{"LISTEN_ADDR": "localhost"}, "LISTEN_ADDR"},
+		"a proxy by its name":         {vars{"TRUSTED_PROXIES": "::1,caddy"}, "TRUSTED_PROXIES: \"caddy\" is not"},
+		"everybody as a proxy":        {vars{"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"},
 		"a public URL without scheme": {vars{"PUBLIC_URL": "pay.example.com"}, "PUBLIC_URL"},
 		"a short operator token":      {vars{"OPERATOR_TOKEN": "short"}, "OPERATOR_TOKEN"},
 		"an interval without unit":    {vars{"REFRESH_INTERVAL": "15"}, "REFRESH_INTERVAL"},
-		"an interval too short":       {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
-		"a negative lifetime":         {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
+		"events kept too short":       {vars{"KEEP_EVENTS": "34"}, "KEEP_EVENTS"},
+		"events kept in days":         {vars{"KEEP_EVENTS": "400d"}, "KEEP_EVENTS"},
+		"backups all the time":        {vars{"BACKUP_EVERY": "1s"}, "BACKUP_EVERY"},
+		"no backup kept":              {vars{"BACKUP_KEEP": "0"}, "BACKUP_KEEP"},
+		"backups of PostgreSQL": {
+			vars{"BACKUP_DIR": "/b", "DATABASE_URL": "postgres://u:p@h/d"}, "BACKUP_DIR",
+		},
+		"an interval too short": {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
+		"a negative lifetime":   {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
 		"confirmations without lifetime": {
 			vars{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"},
 			"CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN",
@@ -205,7 +224,7 @@ func TestExampleNamesEverySettingWithItsDefault(t *testing.T) {
 	values := map[string]string{}
 	for _, n := range named {
 		if _, twice := values[n[1]]; twice {
-			t.Errorf("%s stands twice in .env.example", n[1])
+			t.Errorf("%s is listed twice in .env.example", n[1])
 		}
 		values[n[1]] = n[2]
 	}

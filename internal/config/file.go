@@ -153,7 +153,13 @@ const (
 
 // isText reports whether a setting is a text that customers read. Characters that are mistakes in
 // other settings may belong to it.
-func isText(name string) bool { return name == "BRAND_NAME" || name == "SUPPORT_CONTACT" }
+func isText(name string) bool {
+	switch name {
+	case "BRAND_NAME", "SUPPORT_CONTACT", "SELLER_ADDRESS", "TAX_LINE":
+		return true
+	}
+	return false
+}
 
 // invisible returns the first invisible character, which usually entered when the value was copied.
 func invisible(value string) (r rune, found bool) {

@@ -7,8 +7,10 @@ import (
 	"strings"
 )
 
-// otherNames returns names in a settings file that are for Docker Compose and the demo.
-func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
+// otherNames returns names that are for Docker Compose, the demo, and the TLS of Go and OpenSSL.
+func otherNames() []string {
+	return []string{"DEMO_PORT", "DEMO_HOST", "COMPOSE_PROJECT_NAME", "SSL_CERT_FILE"}
+}
 
 // maxDistance is the maximum edit distance at which a name in the environment counts as a
 // misspelled setting. It is small, because the environment also holds other programs' variables.
@@ -56,6 +58,26 @@ func Warnings(file string, environ []string) []string {
 
 // File is the name of the settings file in the working directory.
 const File = ".env"
+
+// PackageFile is the settings file of an installed package.
+const PackageFile = "/etc/notepay/env"
+
+// Path returns the settings file: that of the working directory, or else that of an installed
+// package, if this user may read it. systemd passes it on in the environment instead.
+func Path() string { return pathOf(File, PackageFile) }
+
+// pathOf returns local, or installed if there is no local and installed can be read.
+func pathOf(local, installed string) string {
+	if _, err := os.Stat(local); err == nil {
+		return local
+	}
+	f, err := os.Open(installed)
+	if err != nil {
+		return local
+	}
+	_ = f.Close() // nothing was written
+	return installed
+}
 
 // EnvironmentWarnings returns Warnings for the environment of this process.
 func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }

@@ -14,6 +14,7 @@ import (
 	"time"
 	_ "time/tzdata" // for systems without a list of time zones
 
+	"notepay/internal/clientaddr"
 	"notepay/internal/dsn"
 )
 
@@ -86,6 +87,15 @@ func checkListenAddr(addr string) []string {
 		return []string{fmt.Sprintf("LISTEN_ADDR: %q is not a port; it has to be a number from 0 to 65535", port)}
 	}
 	return nil
+}
+
+// checkProxies requires addresses and networks of proxies.
+func checkProxies(value string) (problems []string) {
+	_, wrong := clientaddr.Parse(value)
+	for _, w := range wrong {
+		problems = append(problems, fmt.Sprintf("TRUSTED_PROXIES: %s %s", quote(w.Entry), w.Why))
+	}
+	return problems
 }
 
 // checkPublicURL requires scheme and host alone, because the links on stickers lead to the root. It

@@ -10,12 +10,16 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,16 +42,24 @@ const (
 )
 
 // Config configures a Demo. A nil Log discards.
-type Config struct{ Log *slog.Logger }
+type Config struct {
+	Log *slog.Logger
+	// Kept holds the settings of an earlier Demo, whose keys this one takes over. nil makes new keys.
+	Kept map[string]string
+	// Sessions says that notepay sells by Checkout Sessions, so that no Payment Link shows a price.
+	Sessions bool
+}
 
 // Demo is the simulation and its page. All its methods are safe for concurrent use.
 type Demo struct {
 	log                              *slog.Logger
+	sessions                         bool
 	key, webhookSecret, clientSecret string
 	operatorToken, routeToken        string
 	stripe                           *sandbox.Stripe
 	notehub                          *sandbox.Notehub
 	machines                         []*machine
+	listeners                        []net.Listener // of the machines' Notecards; see OfferBoards
 	wire                             wire
 	stream                           stream
 	begun                            atomic.Bool
@@ -79,11 +91,12 @@ func New(c Config) *Demo { return newDemo(c, nil) }
 func newDemo(c Config, out *http.Client) *Demo {
 	d := &Demo{
 		log:           c.Log,
-		key:           "sk_test_" + rand.Text(),
-		webhookSecret: "whsec_" + rand.Text(),
-		clientSecret:  rand.Text(),
-		operatorToken: rand.Text(),
-		routeToken:    rand.Text(),
+		sessions:      c.Sessions,
+		key:           cmp.Or(c.Kept["STRIPE_SECRET_KEY"], "sk_test_"+rand.Text()),
+		webhookSecret: cmp.Or(c.Kept["STRIPE_WEBHOOK_SECRET"], "whsec_"+rand.Text()),
+		clientSecret:  cmp.Or(c.Kept["NOTEHUB_CLIENT_SECRET"], rand.Text()),
+		operatorToken: cmp.Or(c.Kept["OPERATOR_TOKEN"], rand.Text()),
+		routeToken:    cmp.Or(c.Kept["NOTEHUB_ROUTE_TOKEN"], rand.Text()),
 		stopped:       make(chan struct{}),
 		on:            make(map[string]bool),
 		sent:          make(map[string]string),
@@ -127,6 +140,8 @@ func (d *Demo) Settings(self string) map[string]string {
 		"OPERATOR_TOKEN":        d.operatorToken,
 		"CREDIT_LIFETIME":       creditLifetime.String(),
 		"CONFIRM_WITHIN":        confirmWithin.String(),
+		"BRAND_NAME":            "Corner Laundry",
+		"SUPPORT_CONTACT":       "help@laundry.example",
 
 		// the simulated Notehub has no limit, so all variables can be read at once
 		"NOTEHUB_REQUESTS_PER_MINUTE": "6000",
@@ -134,9 +149,17 @@ func (d *Demo) Settings(self string) map[string]string {
 }
 
 // Connect sets notepay's base URL, for example http://127.0.0.1:3000. From now on, webhooks and
-// machines' answers go there, and the stickers lead there.
+// machines' answers go there, and the stickers lead there. If Watch was not called, notepay is
+// another process, and the page asks it over the network.
 func (d *Demo) Connect(bridge string) {
 	bridge = strings.TrimSuffix(bridge, "/")
+	d.mu.Lock()
+	if target, err := url.Parse(bridge); err == nil && d.notepay == nil {
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		proxy.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug) // notepay may not run yet
+		d.notepay = proxy
+	}
+	d.mu.Unlock()
 	d.stripe.SetEndpoint(bridge+"/webhook/stripe", d.webhookSecret)
 	d.notehub.SetRoute(bridge+"/webhook/notehub", d.routeToken)
 	d.mu.Lock()
@@ -155,6 +178,11 @@ func (d *Demo) Run(ctx context.Context) error {
 	defer d.stripe.Close()
 	defer d.notehub.Close()
 	defer close(d.stopped)
+	ctx, stop := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	serving.Go(func() { d.serveBoards(ctx) })
+	defer serving.Wait()
+	defer stop()
 	fetch, draw := time.NewTicker(fetchInterval), time.NewTicker(redrawInterval)
 	defer fetch.Stop()
 	defer draw.Stop()

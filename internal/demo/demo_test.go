@@ -231,7 +231,7 @@ func TestActions(t *testing.T) {
 		want       int
 	}{
 		{"a switch leads back to the page", "/demo/fault", on, nil, http.StatusSeeOther},
-		{"a browser's own form is taken", "/demo/fault", on,
+		{"a browser's own form is accepted", "/demo/fault", on,
 			[]string{"Sec-Fetch-Site", "same-origin"}, http.StatusSeeOther},
 		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"},
 			http.StatusForbidden},

@@ -268,6 +268,7 @@ func (d *Demo) applyMachine(f fault, on bool) {
 	switch {
 	case f.offline:
 		m.host.SetOnline(!on)
+		m.card.SetOnline(!on)
 		d.notehub.SetConnected(m.uid, !on)
 	case f.dark && on:
 		m.cut = time.Now()

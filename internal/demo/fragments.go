@@ -31,7 +31,7 @@ func (d *Demo) fragments() []fragment {
 	}
 	for _, m := range d.machines {
 		v := d.view(m, time.Now())
-		for _, name := range []string{"state", "offer", "payments", "notes", "trouble"} {
+		for _, name := range []string{"state", "board", "offer", "payments", "notes", "trouble"} {
 			all = append(all, fragment{name + "-" + m.key, render(name, v)})
 		}
 	}
@@ -96,7 +96,7 @@ type step struct {
 func (d *Demo) strip() stripView {
 	starts := make(map[string]bool)
 	for _, m := range d.machines {
-		for _, s := range m.host.Starts() {
+		for _, s := range m.starts() {
 			starts[s.SessionID] = true
 		}
 	}

@@ -26,11 +26,12 @@ var defaultPrice = sandbox.Price{
 
 // kind describes one of the simulated machines.
 type kind struct {
-	key, name, uid, what string        // what: where the machine is, in a few words
-	price                sandbox.Price // set in its fleet's variable stripe_price_id at Notehub
-	program              time.Duration // duration of a start if the note has none
-	running              string        // label while it runs
-	original             bool          // the firmware reads only the first three keys of a note and never answers
+	key, name, uid, what string          // what: where the machine is, in a few words
+	price                sandbox.Price   // set in its fleet's variable stripe_price_id at Notehub
+	more                 []sandbox.Price // other plans, if it sells several
+	program              time.Duration   // duration of a start if the note has none
+	running              string          // label while it runs
+	original             bool            // the firmware reads only the first three keys of a note and never answers
 }
 
 // kinds returns the machines in the order of the page. Each has a drawing in page/KEY.svg.
@@ -42,6 +43,8 @@ func kinds() []kind {
 		}
 		return p
 	}
+	snack := price("Snack", "One snack", 180, "")
+	snack.Metadata = map[string]string{"pulses": "1"} // on the coin input
 	return []kind{
 		{
 			key:     "washer",
@@ -57,16 +60,20 @@ func kinds() []kind {
 			name:    "Locker 12",
 			uid:     "dev:864475040000012",
 			what:    "A parcel locker",
-			price:   price("OpenLocker", "Open the locker", 200, ""),
+			price:   withCode(price("OpenLocker", "Open the locker", 200, "")),
 			program: 15 * time.Second,
 			running: "Door open",
 		},
 		{
-			key:     "charger",
-			name:    "Charger A",
-			uid:     "dev:864475040000021",
-			what:    "A parking lot",
-			price:   price("Charge", "Charge the car", 500, "1m"),
+			key:   "charger",
+			name:  "Charger A",
+			uid:   "dev:864475040000021",
+			what:  "A parking lot",
+			price: price("Charge", "Charge the car", 500, "1m"),
+			more: []sandbox.Price{
+				price("ChargeShort", "Charge for a short stop", 300, "30s"),
+				price("ChargeLong", "Charge until it is full", 900, "2m"),
+			},
 			program: time.Minute,
 			running: "Charging",
 		},
@@ -75,13 +82,22 @@ func kinds() []kind {
 			name:     "Snack machine",
 			uid:      "dev:864475040000034",
 			what:     "A waiting room",
-			price:    price("Snack", "One snack", 180, ""),
+			price:    snack,
 			program:  10 * time.Second,
 			running:  "Serving",
 			original: true,
 		},
 	}
 }
+
+// withCode returns the price of a door, whose customers get a code.
+func withCode(p sandbox.Price) sandbox.Price {
+	p.Metadata = map[string]string{"access_code": "true"}
+	return p
+}
+
+// plans returns what a machine sells.
+func (k kind) plans() []sandbox.Price { return append([]sandbox.Price{k.price}, k.more...) }
 
 //go:embed page
 var files embed.FS
@@ -90,6 +106,8 @@ var files embed.FS
 type machine struct {
 	kind
 	host    *sandbox.Machine
+	card    *sandbox.Notecard // for a board of the maker's own
+	board   boards            // guarded by Demo.mu
 	drawing template.HTML
 	cut     time.Time // when its power cut was turned on; guarded by Demo.mu
 
@@ -105,11 +123,19 @@ func (d *Demo) install(k kind) *machine {
 	if err != nil {
 		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
 	}
-	d.stripe.AddPrice(k.price)
+	var ids []string
+	for _, p := range k.plans() {
+		d.stripe.AddPrice(p)
+		ids = append(ids, p.ID)
+	}
 	// The fleet has the price, because fleet variables are read in one call before the first link
 	// is made.
 	fleet := "fleet:" + k.key
-	d.notehub.AddFleet(fleet, k.what, map[string]string{"stripe_price_id": k.price.ID})
+	d.notehub.AddFleet(fleet, k.what, map[string]string{
+		"stripe_price_id": strings.Join(ids, ","),
+		"machine_kind":    k.key,
+		"code_E_DOOR":     "Close the door",
+	})
 	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
 	return &machine{
@@ -119,6 +145,8 @@ func (d *Demo) install(k kind) *machine {
 			Original: k.original,
 			Confirms: !k.original,
 		}),
+		card:         sandbox.NewNotecard(d.notehub, k.uid),
+		board:        boards{ended: make(map[string]bool)},
 		drawing:      template.HTML(drawing), // our own file
 		shownFetches: make(map[string]bool),
 	}
@@ -136,8 +164,10 @@ func (d *Demo) Devices() []string {
 // step steps each machine and shows its fetches, starts and answers on the wire.
 func (d *Demo) step() {
 	for _, m := range d.machines {
+		d.stepBoard(m)
 		m.host.Step()
-		for _, n := range d.notehub.Notes(m.uid) {
+		notes := d.notehub.Notes(m.uid)
+		for _, n := range notes {
 			if n.Fetched && !m.shownFetches[n.ID] {
 				m.shownFetches[n.ID] = true
 				d.wire.add(line{
@@ -148,14 +178,9 @@ func (d *Demo) step() {
 				})
 			}
 		}
-		starts := m.host.Starts()
-		for _, s := range starts[m.shownStarts:] {
-			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "session " + s.SessionID})
-			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
-		}
-		m.shownStarts = len(starts)
 		answers := d.notehub.Answers(m.uid)
 		for _, a := range answers[m.shownAnswers:] {
+			d.followBoard(m, a, notes)
 			d.wire.add(line{
 				From:  "machine",
 				To:    "Notehub",
@@ -164,6 +189,14 @@ func (d *Demo) step() {
 			})
 		}
 		m.shownAnswers = len(answers)
+		d.mu.Lock()
+		starts := m.starts()
+		d.mu.Unlock()
+		for _, s := range starts[m.shownStarts:] {
+			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "session " + s.SessionID})
+			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
+		}
+		m.shownStarts = len(starts)
 	}
 	d.redraw()
 }
@@ -185,6 +218,7 @@ type machineView struct {
 	Offline, Dark, Original      bool
 	Paused                       string // why notepay does not sell on the machine; "": it sells
 	Starts                       int
+	Board                        boardView
 	Payments                     []paymentView
 	Notes                        []noteView
 	Switches                     []switchView
@@ -211,9 +245,13 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 		Offline:  d.on["offline-"+m.key],
 		Original: m.original,
 		Paused:   d.known.paused[m.uid],
+		Board:    m.board.view(now),
 		Payments: d.paymentViews(m),
 	}
 	for _, f := range m.faults() {
+		if v.Board.State != "" && !f.offline {
+			continue // the board decides
+		}
 		v.Switches = append(v.Switches, switchView{f, d.on[f.Key]})
 		if d.on[f.Key] {
 			v.On = append(v.On, f.Effect)
@@ -222,7 +260,7 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 	if d.notepayURL != "" {
 		v.PayURL = d.notepayURL + "/pay?device=" + m.uid
 	}
-	starts := m.host.Starts()
+	starts := m.starts()
 	v.Starts = len(starts)
 	if v.Starts > 0 {
 		last := starts[v.Starts-1]
@@ -230,7 +268,7 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 		if length == 0 {
 			length = m.program
 		}
-		_, goes := m.host.Running() // a timed start may end early
+		goes := m.isRunning(last) // a timed start may end early
 		if left := length - now.Sub(last.At); left > 0 && (goes || last.Duration == 0) {
 			v.Of = int(length.Seconds())
 			seconds := int(math.Ceil(left.Seconds()))
@@ -243,29 +281,52 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 	return v
 }
 
-// offer is what a machine sells.
+// offer describes a plan that a machine sells.
 type offer struct{ Name, Amount string }
 
 // offer returns what the machine's newest active Payment Link sells, which is what the customer
-// will see. It returns nil if there is none.
+// will see. Of several plans it names the number and the lowest price. It returns nil if there is
+// none.
 func (d *Demo) offer(uid string) *offer {
+	sold := map[string]sandbox.Price{}
+	var newest *sandbox.Price
+	if d.sessions {
+		m := d.machines[slices.Index(d.Devices(), uid)]
+		newest = &m.price
+		for _, p := range m.plans() {
+			sold[p.ID] = p
+		}
+	}
 	for _, l := range slices.Backward(d.stripe.Links()) {
 		if l.DeviceUID != uid || !l.Active {
 			continue
 		}
 		for _, p := range d.prices() {
-			if p.ID == l.PriceID {
-				return &offer{p.Name, dollars(p.Amount)}
+			if p.ID != l.PriceID {
+				continue
+			}
+			if sold[p.ID] = p; newest == nil {
+				newest = &p
 			}
 		}
 	}
-	return nil
+	if newest == nil {
+		return nil
+	}
+	if len(sold) == 1 {
+		return &offer{newest.Name, dollars(newest.Amount)}
+	}
+	lowest := newest.Amount
+	for _, p := range sold {
+		lowest = min(lowest, p.Amount)
+	}
+	return &offer{fmt.Sprintf("%d plans", len(sold)), "from " + dollars(lowest)}
 }
 
 func (d *Demo) prices() []sandbox.Price {
 	prices := []sandbox.Price{defaultPrice}
 	for _, m := range d.machines {
-		prices = append(prices, m.price)
+		prices = append(prices, m.plans()...)
 	}
 	return prices
 }

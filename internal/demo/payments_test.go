@@ -21,7 +21,7 @@ func (w *world) card(m *machine, r record) paymentView {
 	synctest.Wait()
 	sessions := w.demo.stripe.Sessions()
 	r.Session = sessions[len(sessions)-1].ID
-	r.ID = "cr_" + r.Session // as the stand-in names credits
+	r.ID = creditOf(r.Session)
 	w.records = append(w.records, r)
 	return w.shown(m)
 }
@@ -275,7 +275,7 @@ func TestCardShowsAPowerCut(t *testing.T) {
 		time.Sleep(time.Second)
 		w.press("power-locker", true)
 		if w.view(m).Dark {
-			t.Error("the power fails before the machine has taken a note")
+			t.Error("the power fails before the machine has fetched a note")
 		}
 		time.Sleep(time.Second)
 		w.buy(m)

@@ -121,7 +121,12 @@ func (w *world) bridge() http.Handler {
 // leaveNote posts a payment's note as notepay does. It returns the status and Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
 	return w.leave(device,
-		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
+		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"`+creditOf(session)+`"}`)
+}
+
+// creditOf returns a credit id that firmware can remember.
+func creditOf(session string) string {
+	return "cr_" + strings.ToLower(session[max(0, len(session)-16):])
 }
 
 // leave posts a note with this body.

@@ -53,6 +53,8 @@ func TestCheckAcceptsPostgresURLs(t *testing.T) {
 		"postgres://notepay:a%40b%2Fc%3Fd%23e%25@127.0.0.1/notepay",
 		"postgres://notepay@127.0.0.1/notepay?sslmode=require&connect_timeout=3",
 		"postgres:///notepay?host=/run/postgresql",
+		"postgres://notepay@one:5432,two:5432/notepay?target_session_attrs=read-write",
+		"postgres://notepay@127.0.0.1/notepay?default_query_exec_mode=exec",
 	} {
 		if err := Check(database); err != nil {
 			t.Errorf("Check(%q) = %v; want nil", database, err)

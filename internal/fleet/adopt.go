@@ -157,7 +157,7 @@ func (w *linkReconciler) compare(
 			old.ReturnURL == l.ReturnURL && old.Limited == l.Limited: // nothing changed
 		default:
 			if known {
-				l.Plan = old.Plan
+				l.Plan, l.TextSum = old.Plan, old.TextSum
 			}
 			changed = append(changed, l)
 		}

@@ -22,6 +22,8 @@ const (
 	Paused      State = "paused"
 	Unread      State = "not_read"     // its variables were never read, so its price and switch are unknown
 	PaymentsOff State = "payments_off" // payment_enabled is false
+	NoKey       State = "no_key"       // its notes are encrypted, and its public key is not known
+	OutOfOrder  State = "out_of_order" // the machine says so
 	Offline     State = "offline"      // not active for longer than Config.OfflineAfter
 	InUse       State = "in_use"       // a timed credit runs
 	NoOffers    State = "nothing_to_sell"
@@ -34,7 +36,7 @@ const (
 type Availability struct {
 	State  State
 	Device *Device   // nil if it is unknown
-	Reason string    // of a pause, for the operator; otherwise ""
+	Reason string    // of a pause, or the code of a machine that is out of order; otherwise ""
 	Until  time.Time // when a device in use is free again; zero: unknown
 }
 
@@ -55,6 +57,15 @@ func (f *Fleet) Availability(uid string, now time.Time) Availability {
 	return f.availability(device, now, observed)
 }
 
+// Sells reports whether a device may be paid for now. Unlike Availability, it requests no read of the
+// device's variables.
+func (f *Fleet) Sells(uid string, now time.Time) bool {
+	f.mu.RLock()
+	device, observed := f.devices[uid], f.observed
+	f.mu.RUnlock()
+	return device != nil && f.availability(device, now, observed).State == Open
+}
+
 // availability returns the availability of a known device.
 func (f *Fleet) availability(d *Device, now, observed time.Time) Availability {
 	sale := Availability{State: d.saleState(), Device: d}
@@ -62,6 +73,12 @@ func (f *Fleet) availability(d *Device, now, observed time.Time) Availability {
 	case sale.State == Paused:
 		sale.Reason = d.Pause.Reason
 	case sale.State != Open:
+	case d.keyUnknown && f.keysUnread():
+		sale.State = Unread
+	case d.keyUnknown: // its links stay, because a Notecard may get a key
+		sale.State = NoKey
+	case d.Out != nil:
+		sale.State, sale.Reason = OutOfOrder, d.Out.Code
 	case f.offline(d, now, observed):
 		sale.State = Offline
 	case d.inUse && (d.until.IsZero() || now.Before(d.until)): // also without Free, it is free after until
@@ -134,7 +151,7 @@ const (
 // in use, and its link.
 func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 	f.mu.RLock()
-	device, listed := f.devices[uid], f.listedAt
+	device, listed, keysReadAt := f.devices[uid], f.listedAt, f.keysReadAt
 	f.mu.RUnlock()
 	silent := device != nil && f.OfflineAfter > 0 && device.LastActivity.Before(paid.Add(-f.OfflineAfter))
 	switch {
@@ -143,6 +160,13 @@ func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 		return Unsure
 	case device != nil && device.saleState() != Open:
 		return NotSelling
+	case device != nil && device.Out != nil && paid.After(device.Out.At):
+		return NotSelling // the customer had Stripe's page open; an earlier payment is left to the machine
+	case device != nil && device.keyUnknown && keysReadAt.After(paid):
+		return NotSelling
+	case device != nil && device.keyUnknown: // it may be known since the last reading
+		f.RefreshSoon()
+		return Unsure
 	case device != nil && !silent:
 		return Known
 	case !listed.After(paid): // it may have been added, or active, since the last listing
@@ -186,6 +210,15 @@ func (f *Fleet) Paused(p ledger.Pause) {
 // Resumed puts a device on sale again. The caller has removed the pause from the ledger.
 func (f *Fleet) Resumed(uid string) {
 	f.change(uid, func() { delete(f.pauses, uid) })
+}
+
+// setOut copies from the ledger what a machine says of itself.
+func (f *Fleet) setOut(uid string, m ledger.MachineState) {
+	f.changeAnd(uid, func() {
+		if delete(f.outs, uid); m.Out {
+			f.outs[uid] = m
+		}
+	}, func(linkKey) {}) // its links stay, because a door is soon closed again
 }
 
 // endPause ends an auto-pause, because the device was active again. It keeps a newer pause.

@@ -376,7 +376,7 @@ func TestRefreshReadsManyPricesAFewAtATime(t *testing.T) {
 		pass(6 * 15 * time.Minute)
 		again := slices.Compact(slices.Sorted(slices.Values(copyOf(v, &v.pricesGot)[61:])))
 		if len(again) != 61 {
-			t.Errorf("%d of 61 prices were read anew in seven refreshes; want all", len(again))
+			t.Errorf("%d of 61 prices were read again in seven refreshes; want all", len(again))
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"notepay/internal/ledger"
@@ -35,6 +36,9 @@ type changeHint struct {
 // limited are the state of a link in the event. It returns at once. Events arrive late and in any
 // order, so notepay reads the object if the event differs from its own state.
 func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
+	if f.wish(wishOffer, eventType, id, strconv.FormatBool(active), strconv.FormatBool(limited)) {
+		return
+	}
 	select {
 	case f.hints <- changeHint{eventType, id, active, limited}:
 	default:

@@ -11,6 +11,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/ecdh"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -44,6 +45,9 @@ type Notehub interface {
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
 	// DeviceVariables reads the variables that are set on one device.
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
+	// PublicKeys reads the public keys of all devices by UID. It is only called with
+	// Config.Encrypted.
+	PublicKeys(ctx context.Context) (map[string]*ecdh.PublicKey, error)
 }
 
 // Stripe is the part of Stripe that a Fleet uses. Each method makes one attempt and returns an
@@ -58,8 +62,9 @@ type Stripe interface {
 	Link(ctx context.Context, id string) (ledger.Link, error)
 	// CreateLink creates a link. The same idempotency key creates the same link.
 	CreateLink(ctx context.Context, link NewLink) (ledger.Link, error)
-	// UpdateLink sets whether a link is active, its return URL and its signature.
-	UpdateLink(ctx context.Context, link ledger.Link) error
+	// UpdateLink sets whether a link is active, and its signature unless that is "". Of an active one it
+	// also sets the return URL, and the text beside the button unless that is "".
+	UpdateLink(ctx context.Context, link ledger.Link, text string) error
 	// SignLink sets the signature of a link and nothing else.
 	SignLink(ctx context.Context, id, process string) error
 }
@@ -69,6 +74,7 @@ type NewLink struct {
 	Device         ledger.Device
 	Plan           payment.Offer
 	ReturnURL      string // where Stripe sends the customer after the payment; "" for Stripe's own page
+	Text           string // beside the button on Stripe's page, "" for none
 	SignedBy       string // the process whose signature the link carries
 	IdempotencyKey string
 }
@@ -91,6 +97,8 @@ type Config struct {
 	// OfflineAfter is the maximum time since a device's last activity for it to sell. 0 disables
 	// the check.
 	OfflineAfter time.Duration
+	// Encrypted means that notes are encrypted, so a device sells only while its public key is known.
+	Encrypted bool
 	// ManualCapture means that links authorize the amount for a later capture. The fleet replaces
 	// links with the other capture method.
 	ManualCapture bool
@@ -104,6 +112,10 @@ type Config struct {
 	NotehubPerMinute uint
 
 	Rules terms.Rules // for the lifetimes of credits
+
+	// PageText returns the text for a device beside the button on Stripe's page. It reads nothing but
+	// the device, because the fleet is locked. nil: there is no text.
+	PageText func(*Device) string
 
 	Problems *problem.Board // shows what keeps the fleet from selling; may be nil
 }
@@ -121,13 +133,16 @@ type Offer struct {
 type Device struct {
 	ledger.Device
 	Offers   []Offer
-	Pause    *ledger.Pause // nil if it is not paused
-	Problems []string      // what an operator must fix, worded for them
+	Pause    *ledger.Pause        // nil if it is not paused
+	Out      *ledger.MachineState // what the machine said if it is out of order, else nil
+	Problems []string             // what an operator must fix, worded for them
 
 	*saleTerms
-	unscannable     bool      // no sticker can hold its UID
-	unread          bool      // variables that decide what it sells were never read
-	variablesReadAt time.Time // when its own variables were last read; zero: never
+	unscannable     bool            // no sticker can hold its UID
+	key             *ecdh.PublicKey // nil: not known, or not needed
+	keyUnknown      bool            // notes are encrypted, and it is not known for which key
+	unread          bool            // variables that decide what it sells were never read
+	variablesReadAt time.Time       // when its own variables were last read; zero: never
 	inUse           bool
 	until           time.Time // when inUse ends; zero: unknown
 }
@@ -145,6 +160,7 @@ type Fleet struct {
 	soon      chan struct{}   // requests an early refresh
 	hints     chan changeHint // objects that may have changed at Stripe
 	views     viewLocks
+	codes     shortCodes
 
 	mu             sync.RWMutex // guards the following and the fields of links; never held during a call
 	devices        map[string]*Device
@@ -156,13 +172,17 @@ type Fleet struct {
 	varsErr        string               // why the variables of project and fleets could not be read, or ""
 	shared         map[setting]*saleTerms
 	pauses         map[string]ledger.Pause
-	busy           map[string]time.Time // devices in use, and until when
-	loaded         bool                 // this process or an earlier one read a complete listing
-	observed       time.Time            // when that was, by Stripe's clock
-	listedAt       time.Time            // when this process's last complete listing began, by Stripe's clock
-	refreshedAt    time.Time            // when it ended
-	lastLookup     time.Time            // when an unknown device was last looked up
-	failedListings int                  // in a row
+	outs           map[string]ledger.MachineState // machines that said that they are out of order
+	busy           map[string]time.Time           // devices in use, and until when
+	loaded         bool                           // this process or an earlier one read a complete listing
+	observed       time.Time                      // when that was, by Stripe's clock
+	listedAt       time.Time                      // when this process's last complete listing began, by Stripe's clock
+	refreshedAt    time.Time                      // when it ended
+	keys           map[string]*ecdh.PublicKey     // by device; nil: never read
+	keysErr        string                         // why the keys could not be read, or ""
+	keysReadAt     time.Time                      // when their last reading began, by Stripe's clock
+	lastLookup     time.Time                      // when an unknown device was last looked up
+	failedListings int                            // in a row
 }
 
 // New returns a fleet with what the ledger holds, so that notepay sells at once after a restart.
@@ -181,6 +201,7 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 		vars:       map[string]variables{},
 		shared:     map[setting]*saleTerms{},
 		pauses:     map[string]ledger.Pause{},
+		outs:       map[string]ledger.MachineState{},
 		busy:       map[string]time.Time{},
 	}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -208,6 +229,13 @@ func (f *Fleet) load(ctx context.Context) error {
 	pauses, err := f.Ledger.Pauses(ctx)
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
+	}
+	outs, err := f.Ledger.MachinesOut(ctx)
+	if err != nil {
+		return fmt.Errorf("machine states: %w", err)
+	}
+	for _, m := range outs {
+		f.outs[m.DeviceUID] = m
 	}
 	f.observed, err = f.Ledger.Meta(ctx, ledger.MetaFleetLoaded)
 	if f.loaded, err = ledger.Found(err); err != nil {
@@ -310,6 +338,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
 	}
+	if m, ok := f.outs[d.UID]; ok {
+		device.Out = &m
+	}
 	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
 		device.Problems = append(
 			slices.Clip(device.Problems),
@@ -321,6 +352,7 @@ func (f *Fleet) build(d ledger.Device) *Device {
 		)
 	}
 	device.until, device.inUse = f.busy[d.UID]
+	f.setKey(device)
 	return device
 }
 
@@ -364,6 +396,9 @@ func (f *Fleet) Offer(priceID string) (payment.Offer, bool) {
 
 // Prioritize creates the links of a device before all others, because a customer is waiting.
 func (f *Fleet) Prioritize(uid string) {
+	if f.wish(wishLinks, uid) {
+		return
+	}
 	f.change(uid, func() {})
 }
 
@@ -374,6 +409,9 @@ const lookupInterval = time.Minute
 // RequestLookup looks up an unknown device in the background. It looks up at most one device a
 // minute, and ignores other requests.
 func (f *Fleet) RequestLookup(uid string) {
+	if f.wish(wishLookup, uid) {
+		return
+	}
 	f.mu.Lock()
 	allowed := time.Since(f.lastLookup) >= lookupInterval
 	if allowed {
@@ -391,6 +429,9 @@ func (f *Fleet) RequestLookup(uid string) {
 
 // RefreshSoon requests an early refresh.
 func (f *Fleet) RefreshSoon() {
+	if f.wish(wishRefresh) {
+		return
+	}
 	select {
 	case f.soon <- struct{}{}:
 	default:

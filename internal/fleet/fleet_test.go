@@ -352,7 +352,7 @@ func TestEmptyListingRemovesNothing(t *testing.T) {
 		v.devices = nil
 		v.mu.Unlock()
 		if _, err := r.Refresh(t.Context()); err == nil {
-			t.Error("an empty listing was taken for true")
+			t.Error("an empty listing was believed")
 		}
 		if r.url("dev:0001") == "" {
 			t.Error("a machine is gone")

@@ -27,9 +27,9 @@ func (v *viewLocks) lock(uid string) *sync.Mutex {
 	return &v.locks[maphash.String(v.seed, uid)%uint64(len(v.locks))]
 }
 
-// Show copies from the ledger whether a timed credit holds a device, until when, and whether the
-// device is paused. Call it after every commit that may have changed them. After an error the map
-// is unchanged, and the caller must call Show again.
+// Show copies from the ledger whether a timed credit holds a device, until when, whether the device
+// is paused, and whether its machine is out of order. Call it after every commit that may have
+// changed them. After an error the map is unchanged, and the caller must call Show again.
 func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment) time.Time) error {
 	lock := f.views.lock(uid)
 	lock.Lock()
@@ -48,6 +48,16 @@ func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment
 		f.InUse(uid, free)
 	case !used && wasUsed:
 		f.Free(uid)
+	}
+	state, err := f.Ledger.MachineState(ctx, uid)
+	if _, err = ledger.Found(err); err != nil {
+		return fmt.Errorf("read the state of %s: %w", uid, err)
+	}
+	f.mu.RLock()
+	shown := f.outs[uid]
+	f.mu.RUnlock()
+	if shown.Out != state.Out || state.Out && shown != state {
+		f.setOut(uid, state)
 	}
 	return f.showPause(ctx, uid)
 }

@@ -337,7 +337,7 @@ func TestProductNameChangeIsShownAtOnce(t *testing.T) {
 		read := f.Stripe.Count(readLink)
 		f.Pass(time.Hour)
 		if n := f.Stripe.Count(readLink) - read; n != 0 {
-			f.Errorf("%d reads of a link that nobody changed", n)
+			f.Errorf("%d reads of a link without changes", n)
 		}
 	})
 }

@@ -15,9 +15,10 @@ type Listed struct {
 	Plans     []Offer
 	Source    Source // of the plans' prices
 	State     State
-	Reason    string        // of a pause
-	Until     time.Time     // when a device in use is free again; zero: unknown
-	Pause     *ledger.Pause // nil if it is not paused
+	Reason    string               // of a pause, or the code of a machine that is out of order
+	Until     time.Time            // when a device in use is free again; zero: unknown
+	Pause     *ledger.Pause        // nil if it is not paused
+	Out       *ledger.MachineState // nil if its machine is not out of order
 	Problems  []string
 	Lifetime  *time.Duration // of its credits; nil for the default
 	Variables time.Time      // when its own variables were last read; zero: never
@@ -42,6 +43,7 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 			Reason:    sale.Reason,
 			Until:     sale.Until,
 			Pause:     d.Pause,
+			Out:       d.Out,
 			Problems:  d.Problems,
 			Variables: d.variablesReadAt,
 		}
@@ -101,8 +103,10 @@ func (f *Fleet) Problems() []Problem {
 	for id, why := range f.rejected {
 		count[notSoldText(id, why)] += 0 // listed even if no device sells it
 	}
-	if f.varsErr != "" {
-		count[f.varsErr] = 0
+	for _, text := range []string{f.varsErr, f.keysErr} {
+		if text != "" {
+			count[text] = 0
+		}
 	}
 	f.mu.RUnlock()
 	list := make([]Problem, 0, len(count))

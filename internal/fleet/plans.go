@@ -114,6 +114,7 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.planReadAt[id] = time.Now()
+	f.Ledger.Tell(ledger.ChangedPlan, planTold(plan, id, why))
 	if why == "" {
 		f.plans[id] = plan
 		delete(f.rejected, id)

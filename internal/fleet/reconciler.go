@@ -92,6 +92,21 @@ func newLinkReconciler(f *Fleet) *linkReconciler {
 	return w
 }
 
+// beginTerm forgets what another leader may have changed since. Stripe's list is read before any link
+// is created.
+func (w *linkReconciler) beginTerm() {
+	if !w.fleet.Ledger.Shared() {
+		return
+	}
+	w.fleet.mu.Lock()
+	defer w.fleet.mu.Unlock()
+	w.adopted, w.signing, w.shared = false, signing{}, ""
+	for key, l := range w.links {
+		l.SignedBy = ""
+		w.links[key] = l
+	}
+}
+
 // remember stores a link in memory. The caller holds the lock, or no other goroutine runs yet.
 func (w *linkReconciler) remember(l ledger.Link) {
 	key := linkKey{l.DeviceUID, l.Plan.PriceID}
@@ -188,7 +203,7 @@ func (w *linkReconciler) signal() {
 	}
 }
 
-// action is what a worker does for a key.
+// action names the work that a worker does for a key.
 type action int
 
 const (
@@ -196,7 +211,7 @@ const (
 	create
 	activate
 	deactivate
-	redirect // set the return URL
+	redirect // set the return URL and the text
 	examine  // read the link at Stripe
 )
 
@@ -235,11 +250,26 @@ func (w *linkReconciler) actionFor(key linkKey) action {
 		return create
 	case !link.Active:
 		return activate
-	case link.ReturnURL != f.ReturnURL:
+	case link.ReturnURL != f.ReturnURL || f.otherText(device, link):
 		return redirect
 	default:
 		return nothing
 	}
+}
+
+// pageText returns the text for a device on Stripe's page, or "".
+func (f *Fleet) pageText(d *Device) string {
+	if f.PageText == nil || d == nil {
+		return ""
+	}
+	return f.PageText(d)
+}
+
+// otherText reports whether a link shows another text than its device should have. Links of an
+// earlier version show none. They are changed in place, at the rate of all changes.
+func (f *Fleet) otherText(d *Device, l ledger.Link) bool {
+	text := f.pageText(d)
+	return text != "" && l.TextSum != ledger.SumText(text)
 }
 
 // linkWorkers is the maximum number of calls in flight. At Stripe's usual 0.3 s a call they reach
@@ -293,7 +323,7 @@ func (w *linkReconciler) processNext(ctx context.Context) bool {
 		w.duplicates = w.duplicates[1:]
 		w.fleet.mu.Unlock()
 		l.Active = false
-		if err := w.change(ctx, l); err != nil && ctx.Err() == nil {
+		if err := w.change(ctx, l, "", true); err != nil && ctx.Err() == nil {
 			w.fleet.Log.Warn("duplicate link not deactivated", "link", l.ID, "device", l.DeviceUID, "err", err)
 			if upstream.OutcomeOf(err) != upstream.Rejected {
 				w.later(upstream.Backoff(1, 0.5), func() { w.duplicates = append(w.duplicates, l) })
@@ -349,11 +379,15 @@ func (w *linkReconciler) apply(ctx context.Context, key linkKey, act action, lin
 	case create:
 		return w.create(ctx, key)
 	case activate, redirect:
+		text := f.pageText(f.Device(key.device))
 		link.Active, link.ReturnURL = true, f.ReturnURL
-		return w.change(ctx, link)
+		if text != "" {
+			link.TextSum = ledger.SumText(text)
+		}
+		return w.change(ctx, link, text, act == activate)
 	case deactivate:
 		link.Active = false
-		return w.change(ctx, link)
+		return w.change(ctx, link, "", true)
 	case examine:
 		return w.examine(ctx, key, link)
 	}
@@ -380,6 +414,7 @@ func (w *linkReconciler) create(ctx context.Context, key linkKey) error {
 			Device:         device.Device,
 			Plan:           plan,
 			ReturnURL:      f.ReturnURL,
+			Text:           f.pageText(device),
 			SignedBy:       w.nonce,
 			IdempotencyKey: w.idempotencyKey(key, w.tries[key]),
 		}}
@@ -409,16 +444,24 @@ func (w *linkReconciler) create(ctx context.Context, key linkKey) error {
 // change updates a link at Stripe and in the ledger. A deactivation is on disk before the call. If
 // the process stops after the call, the next start must not take it for a deactivation in the
 // Dashboard. If it stops before the call, the next start finds the link active.
-func (w *linkReconciler) change(ctx context.Context, link ledger.Link) error {
+//
+// switches reports whether the call activates or deactivates the link. Only then does an unclear
+// reply leave open whether the link sells.
+func (w *linkReconciler) change(ctx context.Context, link ledger.Link, text string, switches bool) error {
 	if !link.Active {
 		if err := w.store(ctx, link); err != nil {
 			return err
 		}
 	}
-	link.SignedBy = w.nonce
-	err := w.fleet.Stripe.UpdateLink(ctx, link)
+	sent := link
+	sent.SignedBy = "" // a new text must not hide what another installation has signed
+	if switches {
+		link.SignedBy = w.nonce
+		sent.SignedBy = w.nonce
+	}
+	err := w.fleet.Stripe.UpdateLink(ctx, sent, text)
 	w.fleet.mu.Lock()
-	if outcome := upstream.OutcomeOf(err); outcome == upstream.Unknown {
+	if outcome := upstream.OutcomeOf(err); outcome == upstream.Unknown && switches {
 		w.unsure[link.ID] = true
 		w.fleet.rebuild(link.DeviceUID)
 	} else if outcome == upstream.OK {

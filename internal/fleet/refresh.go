@@ -28,25 +28,28 @@ const (
 	refreshTimeout     = 10 * time.Minute // 100,000 devices in pages, at a few requests a minute
 )
 
-// Run keeps the fleet fresh until ctx ends.
+// Run keeps the fleet fresh until ctx ends. Of several instances, one calls the vendors, and the
+// others follow what it stores. See Follow.
 func (f *Fleet) Run(ctx context.Context) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var background sync.WaitGroup
-		background.Go(func() { f.links.run(ctx) })
-		background.Go(func() { f.reader.run(ctx) })
-		background.Go(func() { f.followHints(ctx) })
-		background.Go(func() { f.watch(ctx) })
-		background.Wait()
-	}()
-	defer func() {
-		f.end()
-		<-done
-		_, _, _ = f.refreshes.Do("", func() (any, error) { return Result{}, nil }) // wait for a running refresh
-	}()
+	var background sync.WaitGroup
+	background.Go(func() { f.watch(ctx) })
+	background.Go(func() { f.askForPlans(ctx) })
+	f.Ledger.Lead(ctx, f.lead)
+	f.end()
+	background.Wait()
+	_, _, _ = f.refreshes.Do("", func() (any, error) { return Result{}, nil }) // wait for a running refresh
+}
+
+// lead makes the calls to the vendors until ctx ends.
+func (f *Fleet) lead(ctx context.Context) {
+	f.links.beginTerm()
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { f.links.run(ctx) })
+	background.Go(func() { f.reader.run(ctx) })
+	background.Go(func() { f.followHints(ctx) })
 	retry := firstRetry
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(f.untilFirst())
 	defer timer.Stop()
 	var last, next time.Time
 	for {
@@ -79,9 +82,23 @@ func (f *Fleet) Run(ctx context.Context) {
 	}
 }
 
+// untilFirst returns how long the first refresh of a leader waits, because another instance may have
+// just listed the devices. It is 0 if there is no other one.
+func (f *Fleet) untilFirst() time.Duration {
+	if len(f.Ledger.Peers()) == 0 {
+		return 0
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return max(0, minRefreshInterval-f.Ledger.Now().Sub(f.observed))
+}
+
 // Refresh lists the devices and waits up to 10 s for new links. Concurrent callers share one
 // refresh.
 func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
+	if !f.Ledger.Leads() {
+		return f.refreshElsewhere(ctx)
+	}
 	made := f.links.made.Load()
 	result, err := f.refreshOnce(ctx)
 	if err != nil {
@@ -129,6 +146,7 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 		err = fmt.Errorf("list devices: %w", err)
 	}
 	variablesErr := f.readVariables(ctx, devices)
+	keysErr := f.readKeys(ctx)
 	planErr := f.readPlans(ctx, devices, complete)
 	var added []string
 	for _, d := range devices {
@@ -138,7 +156,7 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	}
 	result, saveErr := f.applyListing(ctx, devices, complete, began)
 	f.recordListing(errors.Join(err, saveErr))
-	err = errors.Join(variablesErr, planErr, err, saveErr)
+	err = errors.Join(variablesErr, keysErr, planErr, err, saveErr)
 	if saveErr != nil {
 		return result, err
 	}
@@ -245,12 +263,16 @@ func (f *Fleet) applyListing(
 			return r, fmt.Errorf("save devices: %w", err)
 		}
 	}
+	at := f.Ledger.Clock().At(began) // comparable with the times of payments and devices
 	if complete {
 		err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			for _, uid := range removed {
 				if err := tx.RemoveDevice(uid); err != nil {
 					return err
 				}
+			}
+			if err := tx.Changed(ledger.ChangedListing, listingTold(at)); err != nil {
+				return err
 			}
 			return tx.SetMeta(ledger.MetaFleetLoaded, tx.Now)
 		})
@@ -274,7 +296,6 @@ func (f *Fleet) applyListing(
 		delete(f.vars, uid)
 	}
 	if complete {
-		at := f.Ledger.Clock().At(began) // comparable with the times of payments and devices
 		f.loaded, f.listedAt, f.observed, f.refreshedAt = true, at, at, f.Ledger.Now()
 	}
 	return r, nil
@@ -310,8 +331,8 @@ func (f *Fleet) lookUpDevice(ctx context.Context, uid string) {
 	if f.Device(d.UID).unread {
 		f.reader.scan(uid) // a customer waits
 	}
-	if f.fleetsUnread(d) {
-		f.RefreshSoon() // its fleet is newer than the last refresh
+	if f.fleetsUnread(d) || f.Device(d.UID).keyUnknown {
+		f.RefreshSoon() // its fleet or its key is newer than the last refresh
 	}
 	f.readMissingPlans(ctx, uid)
 	f.Prioritize(uid)

@@ -84,6 +84,9 @@ func (r *variableReader) signal() {
 // scan requests a read because a customer scanned the device. It never waits, because every scan
 // calls it.
 func (r *variableReader) scan(uid string) {
+	if r.fleet.wish(wishVariables, uid) {
+		return
+	}
 	select {
 	case r.scanned <- uid:
 	default:

@@ -13,12 +13,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Notehub's variables that say what is sold. Those of a device override its fleet's, and those of a
-// fleet override the project's. The fleet keeps no others.
+// Notehub's variables that say what is sold, and in which words. Those of a device override its
+// fleet's, and those of a fleet override the project's. The fleet keeps no others, except those that
+// name machine codes (terms.CodePrefix).
 const (
 	priceVariable    = "stripe_price_id"
 	enabledVariable  = "payment_enabled"
 	lifetimeVariable = "credit_lifetime"
+	kindVariable     = "machine_kind"
 )
 
 // projectOwner owns the project's variables in the ledger.
@@ -44,6 +46,7 @@ const (
 // setting holds the values of a device's variables as they are written.
 type setting struct {
 	prices, enabled, lifetime string
+	kind, codes               string // codes: name=value, one a line, sorted
 	source                    Source // of the prices
 	conflicts                 string // one problem a line
 }
@@ -52,9 +55,11 @@ type setting struct {
 type saleTerms struct {
 	prices   []string
 	source   Source
-	off      bool          // payment_enabled is false
-	lifetime time.Duration // of its credits, if hasLife
-	hasLife  bool          // a variable sets the lifetime
+	off      bool              // payment_enabled is false
+	lifetime time.Duration     // of its credits, if hasLife
+	hasLife  bool              // a variable sets the lifetime
+	kind     string            // one of terms.Kinds, or ""
+	codes    map[string]string // names of machine codes, by variable
 	problems []string
 }
 
@@ -79,12 +84,36 @@ func (f *Fleet) saleTermsOf(d ledger.Device) *saleTerms {
 	s.prices, s.source = find(priceVariable)
 	s.enabled, _ = find(enabledVariable)
 	s.lifetime, _ = find(lifetimeVariable)
+	s.kind, _ = find(kindVariable)
+	for _, name := range f.codeVariables(d) {
+		value, _ := find(name)
+		s.codes += name + "=" + strings.ReplaceAll(value, "\n", "\r") + "\n"
+	}
 	t, ok := f.shared[s]
 	if !ok {
 		t = s.terms(f.PriceIDs, f.Rules)
 		f.shared[s] = t
 	}
 	return t
+}
+
+// codeVariables returns the sorted names of the variables that name a device's machine codes, at all
+// levels. The caller holds the lock, or no other goroutine runs yet.
+func (f *Fleet) codeVariables(d ledger.Device) (names []string) {
+	add := func(values map[string]string) {
+		for name := range values {
+			if strings.HasPrefix(name, terms.CodePrefix) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	add(f.vars[d.UID].values)
+	for _, uid := range d.Fleets {
+		add(f.vars[uid].values)
+	}
+	add(f.vars[projectOwner].values)
+	slices.Sort(names)
+	return names
 }
 
 // ofFleets returns the value that the fleets of a device set. If they disagree it takes the first
@@ -113,14 +142,25 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 // variables. The names of the variables are in lower case.
 func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []string) {
 	ours := concerning(variables)
-	s := setting{prices: ours[priceVariable], enabled: ours[enabledVariable], lifetime: ours[lifetimeVariable]}
+	s := setting{
+		prices:   ours[priceVariable],
+		enabled:  ours[enabledVariable],
+		lifetime: ours[lifetimeVariable],
+		kind:     ours[kindVariable],
+	}
+	for _, name := range slices.Sorted(maps.Keys(ours)) {
+		if strings.HasPrefix(name, terms.CodePrefix) {
+			s.codes += name + "=" + strings.ReplaceAll(ours[name], "\n", "\r") + "\n"
+		}
+	}
 	t := s.terms(nil, rules)
 	return t.prices, t.problems
 }
 
 // terms parses a setting. An invalid value is a problem. An invalid price is not sold, an invalid
-// switch stops payments, and an invalid lifetime leaves the operator's default. The earlier value
-// of a variable does not count, because a restart would lose it.
+// switch stops payments, and an invalid lifetime leaves the operator's default. An invalid kind or
+// name of a code changes only words, and is ignored. The earlier value of a variable does not count,
+// because a restart would lose it.
 func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
 	t := &saleTerms{
 		source:   s.source,
@@ -147,20 +187,71 @@ func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
 			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, why)
 		}
 	}
+	if s.kind != "" {
+		kind, ok := terms.Kind(s.kind)
+		if t.kind = kind; !ok {
+			t.kind = ""
+			wrong("%s: %.60q is none of %s; customers read neutral words", kindVariable, s.kind,
+				strings.Join(terms.Kinds(), ", "))
+		}
+	}
+	for line := range strings.Lines(s.codes) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		if why := terms.CodeName(value); why != "" {
+			wrong("%s: %.60q %s; customers read the code alone", name, value, why)
+			continue
+		}
+		if t.codes == nil {
+			t.codes = map[string]string{}
+		}
+		t.codes[name] = value
+	}
 	return t
 }
 
 // concerning returns notepay's variables of a level, or nil if there are none.
 func concerning(all map[string]string) (ours map[string]string) {
-	for _, name := range []string{priceVariable, enabledVariable, lifetimeVariable} {
-		if v := strings.TrimSpace(all[name]); v != "" {
+	keep := func(name, value string) {
+		if value = strings.TrimSpace(value); value != "" {
 			if ours == nil {
 				ours = map[string]string{}
 			}
-			ours[name] = v
+			ours[name] = value
+		}
+	}
+	for _, name := range []string{priceVariable, enabledVariable, lifetimeVariable, kindVariable} {
+		keep(name, all[name])
+	}
+	for name, value := range all {
+		if strings.HasPrefix(name, terms.CodePrefix) {
+			keep(name, value)
 		}
 	}
 	return ours
+}
+
+// Kind returns the kind of machine that a device's variables name, one of terms.Kinds, or "".
+func (d *Device) Kind() string {
+	if d == nil || d.saleTerms == nil {
+		return ""
+	}
+	return d.kind
+}
+
+// Lifetime returns the lifetime of credits that a device's variables set, if they do.
+func (d *Device) Lifetime() (lifetime time.Duration, ok bool) {
+	if d == nil || d.saleTerms == nil {
+		return 0, false
+	}
+	return d.lifetime, d.hasLife
+}
+
+// CodeName returns the name that a device's variables give to a machine code, or "".
+func (d *Device) CodeName(code string) string {
+	if d == nil || d.saleTerms == nil || code == "" {
+		return ""
+	}
+	return d.codes[terms.CodeVariable(code)]
 }
 
 // unread reports whether variables that decide what a device sells were never read: its own, those

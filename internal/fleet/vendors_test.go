@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"crypto/ecdh"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,19 +29,22 @@ type vendors struct {
 	prices   map[string]error
 	gate     chan struct{} // a listing waits for it, unless nil
 
-	project   map[string]string
-	fleets    map[string]map[string]string
-	own       map[string]map[string]string // by device
-	silent    error                        // returned by the next reads of variables
-	asked     []string                     // devices whose variables were read
-	askedAt   []time.Time
-	manual    bool             // links are created with manual capture
-	amounts   map[string]int64 // by price; the default is 350
-	pricesGot []string         // prices that were read
-	updated   []ledger.Link
-	examined  []string // ids of links that were read one by one
-	unread    error    // returned by the next reads of single links
-	leftOut   string   // the id of a link that the list omits
+	project     map[string]string
+	fleets      map[string]map[string]string
+	own         map[string]map[string]string // by device
+	silent      error                        // returned by the next reads of variables
+	asked       []string                     // devices whose variables were read
+	askedAt     []time.Time
+	manual      bool             // links are created with manual capture
+	amounts     map[string]int64 // by price; the default is 350
+	pricesGot   []string         // prices that were read
+	updated     []ledger.Link
+	updatesLost bool     // no update is answered
+	examined    []string // ids of links that were read one by one
+	public      map[string]*ecdh.PublicKey
+	noKeys      error  // returned by the next readings of public keys
+	unread      error  // returned by the next reads of single links
+	leftOut     string // the id of a link that the list omits
 
 	signatures []string // ids of links that were signed
 	listed     func()   // called after the list of links was read, before it is returned; may be nil
@@ -63,6 +67,12 @@ func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]str
 	defer v.mu.Unlock()
 	v.asked, v.askedAt = append(v.asked, uid), append(v.askedAt, time.Now())
 	return maps.Clone(v.own[uid]), v.silent
+}
+
+func (v *vendors) PublicKeys(context.Context) (map[string]*ecdh.PublicKey, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.public), v.noKeys
 }
 
 // copyOf returns a copy of one of the vendors' lists.
@@ -183,6 +193,7 @@ func (v *vendors) CreateLink(ctx context.Context, n NewLink) (ledger.Link, error
 				Plan:      n.Plan,
 				Manual:    v.manual,
 				SignedBy:  n.SignedBy,
+				TextSum:   ledger.SumText(n.Text),
 			},
 		)
 	}
@@ -195,13 +206,21 @@ func (v *vendors) madeSoFar() int {
 	return len(v.created)
 }
 
-func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
+func (v *vendors) UpdateLink(_ context.Context, change ledger.Link, text string) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.updatesLost {
+		return &upstream.Error{Outcome: upstream.Unknown, Status: 500}
+	}
 	for i := range v.links {
 		if v.links[i].ID == change.ID {
 			v.links[i].Active, v.links[i].ReturnURL = change.Active, change.ReturnURL
-			v.links[i].SignedBy = change.SignedBy
+			if change.SignedBy != "" {
+				v.links[i].SignedBy = change.SignedBy
+			}
+			if text != "" {
+				v.links[i].TextSum = ledger.SumText(text)
+			}
 			v.updated = append(v.updated, change)
 			return nil
 		}

@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"notepay/internal/payment"
@@ -19,22 +21,25 @@ type Attempt struct {
 
 type attemptOf struct {
 	payment string
+	seq     int
 	Attempt
 }
 
 func scanAttempt(s scanner) (a attemptOf, err error) {
 	var ms int64
-	err = s.Scan(&a.payment, instant{&a.At}, &a.Action, &a.Outcome, &a.Status, &a.Detail, &ms)
+	err = s.Scan(&a.payment, &a.seq, instant{&a.At}, &a.Action, &a.Outcome, &a.Status, &a.Detail, &ms)
 	a.Took = time.Duration(ms) * time.Millisecond
 	return a, err
 }
 
 func selectAttempts(payments int) string {
-	return `SELECT payment_id, at, action, outcome, status, detail, took_ms FROM attempts
-		WHERE payment_id IN (` + numbered(payments) + `) ORDER BY payment_id, at`
+	return `SELECT id, seq, at, action, outcome, status, detail, took_ms
+		FROM payments JOIN attempts ON attempts.n = payments.n WHERE id IN (` + numbered(payments) + `)`
 }
 
 func attemptsByPayment(list []attemptOf, err error) (map[string][]Attempt, error) {
+	// An interrupted call is recorded after later ones.
+	slices.SortFunc(list, func(a, b attemptOf) int { return cmp.Or(a.At.Compare(b.At), a.seq-b.seq) })
 	found := map[string][]Attempt{}
 	for _, a := range list {
 		found[a.payment] = append(found[a.payment], a.Attempt)
@@ -65,10 +70,12 @@ func (tx *Tx) Attempts(paymentID string) ([]Attempt, error) {
 	return found[paymentID], err
 }
 
+const insertAttempt = `INSERT INTO attempts (n, seq, at, action, outcome, status, detail, took_ms)
+	VALUES ((SELECT n FROM payments WHERE id = $1),
+		(SELECT count(*) FROM attempts WHERE n = (SELECT n FROM payments WHERE id = $1)), $2, $3, $4, $5, $6, $7)`
+
 // AddAttempt records a call for a payment.
 func (tx *Tx) AddAttempt(paymentID string, a Attempt) error {
-	_, err := tx.exec(`INSERT INTO attempts (payment_id, at, action, outcome, status, detail, took_ms)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+	return tx.run(insertAttempt,
 		paymentID, a.At.UnixMilli(), string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds())
-	return err
 }

@@ -40,11 +40,10 @@ func (tx *Tx) AddAudit(a Audit) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after, amount, currency)
+	return tx.run(`INSERT INTO audit (id, at, who, what, subject, why, before, after, amount, currency)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After,
 		amountOrNull(a.Amount), a.Currency)
-	return err
 }
 
 func amountOrNull(amount int64) any {

@@ -21,7 +21,7 @@ const (
 	// been restored, and the original may have continued.
 	metaBackup = "backup_taken"
 	// metaRestored is the time since when a restored backup is in use. It exists until the backup's
-	// open payments have been quarantined. See Restored.
+	// open payments have been quarantined. See RestoredPayments.
 	metaRestored = "restored"
 )
 
@@ -161,22 +161,34 @@ func (tx *Tx) adoptBackup(at time.Time) error {
 	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(metaBorn, at), tx.SetMeta(metaRestored, at))
 }
 
-// Restored reads the open payments of a restored backup. The original may have finished them since.
+// RestoredPayments reads the open payments of a restored backup. The original may have finished them since.
 // It returns none for any other ledger. The caller decides each payment, and then calls
 // SetQuarantined.
-func (tx *Tx) Restored() ([]payment.Payment, error) {
+func (tx *Tx) RestoredPayments() ([]payment.Payment, error) {
 	since, err := tx.Meta(metaRestored)
 	if restored, err := Found(err); !restored || err != nil {
 		return nil, err
 	}
-	// This ledger may have recorded payments of its own before the others are quarantined.
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE step <> '' AND paid_at < $1`,
-		since.Truncate(time.Second).UnixMilli())
+	// This ledger may have recorded payments of its own before the others are quarantined. Their
+	// recording times lie between the restore and now. A clock that was ahead has stored later ones.
+	now := tx.Now
+	if tx.self != "" {
+		now = now.Add(birthSlack) // by the clock of another instance
+	}
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE step <> '' AND paid_at < $1
+		AND (created_at < $2 OR created_at > $3)`,
+		since.Truncate(time.Second).UnixMilli(), since.UnixMilli(), now.UnixMilli())
 	return all(rows, err, scanPayment)
 }
 
-// SetQuarantined records that the caller has handled all payments of Restored.
+// SetQuarantined records that the caller has handled all payments of RestoredPayments.
 func (tx *Tx) SetQuarantined() error {
 	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, metaRestored)
+	return errors.Join(err, tx.clampCreated())
+}
+
+// clampCreated moves recording times that lie in the future to now.
+func (tx *Tx) clampCreated() error {
+	_, err := tx.exec(`UPDATE payments SET rev = rev + 1, created_at = $1 WHERE created_at > $1`, tx.Now.UnixMilli())
 	return err
 }

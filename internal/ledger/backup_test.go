@@ -10,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"notepay/internal/payment"
 )
 
 func TestBackupOfALedgerInUse(t *testing.T) {
@@ -62,14 +60,14 @@ func TestBackupOfALedgerInUse(t *testing.T) {
 	if _, err := c.Payment(t.Context(), "cs_after"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what came after the copy: %v; want it not in there", err)
 	}
-	if read := inTx(c, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
+	if read := inTx(c, (*Tx).RestoredPayments); read.err != nil ||
 		len(read.got) != len(list) {
 		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
 	}
 	// The original ledger is not changed.
 	closeLedger(t, l)
 	l = open(t, path)
-	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
+	if read := inTx(l, (*Tx).RestoredPayments); read.err != nil ||
 		len(read.got) != 0 {
 		t.Errorf("the ledger itself has %d to be judged (%v); want none", len(read.got), read.err)
 	}
@@ -184,7 +182,7 @@ func testRestored(t *testing.T, database string) {
 	insert(t, l, due, idle(testPayment("closed")))
 	restored := func(want ...string) {
 		t.Helper()
-		wantSessions(t, "restored", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }), want...)
+		wantSessions(t, "restored", inTx(l, (*Tx).RestoredPayments), want...)
 	}
 	restored() // not a backup
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -198,14 +196,16 @@ func testRestored(t *testing.T, database string) {
 			t.Errorf("born %v; want now", l.CreatedAt())
 		}
 		own := testPayment(fmt.Sprintf("own%d", n)) // paid before the others are quarantined
-		own.PaidAt = l.Now()
-		insert(t, l, own)
+		own.PaidAt, own.CreatedAt = l.Now(), l.Now()
+		missed := testPayment(fmt.Sprintf("missed%d", n)) // paid before, and recorded only now
+		missed.CreatedAt = l.Now()
+		insert(t, l, own, missed)
 		restored("due")
 		if at, err := l.Meta(t.Context(), MetaEventsRead); err != nil || !at.Equal(noon2020(0)) {
 			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
 		}
 		if _, err := l.Meta(t.Context(), metaBackup); !errors.Is(err, ErrNotFound) {
-			t.Errorf("the stamp: %v; want it taken off", err)
+			t.Errorf("the stamp: %v; want it removed", err)
 		}
 		closeLedger(t, l)
 	}

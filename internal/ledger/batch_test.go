@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // queue runs updates that are certain to wait together. A first update blocks the writer until all
@@ -196,4 +197,60 @@ func TestCloseFinishesTheRunningUpdate(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	})
+}
+
+// TestPatientUpdateWaitsForAnother checks that a patient update shares the commit of the next one,
+// and that it waits no longer than MaxPatience.
+func TestPatientUpdateWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	const soon = MaxPatience / 2
+	for name, c := range map[string]struct {
+		next    func(*queue) error // after half of the time; nil for nothing
+		took    time.Duration
+		commits int
+	}{
+		"nothing else happens": {nil, MaxPatience, 1},
+		"another patient one": {
+			func(q *queue) error { return q.UpdatePatiently(q.t.Context(), setMeta("b")) }, MaxPatience, 1},
+		"an update whose caller cannot wait": {
+			func(q *queue) error { return q.Update(q.t.Context(), setMeta("b")) }, soon, 1},
+		// The second commit records that the ledger was closed.
+		"the ledger closes": {func(q *queue) error { q.writer.stop(); return nil }, soon, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inQueue(t, func(t *testing.T, q *queue) {
+				close(q.release)
+				synctest.Wait()
+				before, began := q.commits(), time.Now()
+				result := make(chan error, 2)
+				go func() { result <- q.UpdatePatiently(t.Context(), setMeta("a")) }()
+				time.Sleep(soon)
+				synctest.Wait()
+				if len(result) != 0 {
+					t.Fatal("it did not wait")
+				}
+				if c.next != nil {
+					go func() { result <- c.next(q) }()
+				} else {
+					result <- nil
+				}
+				if err := errors.Join(<-result, <-result); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(began); took != c.took {
+					t.Errorf("it took %v; want %v", took, c.took)
+				}
+				if got := q.commits() - before; got != c.commits {
+					t.Errorf("%d commits; want %d", got, c.commits)
+				}
+				if _, err := q.Meta(t.Context(), "a"); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func setMeta(name string) func(*Tx) error {
+	return func(tx *Tx) error { return tx.SetMeta(name, tx.Now) }
 }

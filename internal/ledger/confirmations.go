@@ -39,7 +39,8 @@ func (tx *Tx) Answered(credit string) (bool, error) {
 // NotesPosted returns how many notes notepay posted, or may have posted, for a payment. A call
 // without a reply or with a 5xx status may have posted one.
 func (tx *Tx) NotesPosted(payment string) (int, error) {
-	rows, err := tx.db.query(`SELECT count(*) FROM attempts WHERE payment_id = $1 AND action = 'note'
+	rows, err := tx.db.query(`SELECT count(*) FROM attempts
+		WHERE n = (SELECT n FROM payments WHERE id = $1) AND action = 'note'
 		AND (outcome = 'ok' OR status = 0 OR status >= 500)`, payment)
 	return one(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
 }

@@ -41,20 +41,24 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a session and a payment intent have one payment":          testPaymentOnce,
 		"only a stored payment can be saved":                       testSaveUnknownPayment,
 		"nonsense payments are refused":                            testNonsensePayments,
-		"payments that make sense are taken":                       testSensiblePayments,
+		"valid payments are stored":                                testSensiblePayments,
 		"nonsense in the other tables is refused":                  testOtherNonsense,
+		"reports of customers are kept until they are seen":        testReports,
+		"what recipients of alerts were told":                      testAlertStates,
+		"what alerts tell of payments":                             testAlarming,
 		"nonsense that the code would not write is refused":        testNonsenseStatements,
 		"the queue gives what is due for Notehub":                  testDueForNotehub,
 		"the queue gives what is due for Stripe":                   testDueForStripe,
 		"the queue gives what time alone decides":                  testDueWaits,
-		"machines that should have been heard of":                  testSilentAt,
+		"machines whose confirmation is overdue":                   testSilentAt,
 		"an answer is awaited of machines that confirm":            testAwaited,
 		"one timed credit holds a device":                          testOccupant,
 		"the last payments of a device":                            testLastOfDevice,
 		"an answer is stored once":                                 testConfirmations,
 		"a cursor goes on where it was":                            testCursors,
+		"old events lose their bodies and then go":                 testPrunedEvents,
 		"a repeat of an event is counted":                          testRepeatedEvents,
-		"a dispute is kept as it was told last":                    testDisputes,
+		"the last state of a dispute is kept":                      testDisputes,
 		"pauses":                                                   testPauses,
 		"the audit is read newest first":                           testAudit,
 		"a restored copy is judged once":                           testRestored,
@@ -76,9 +80,14 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a ledger is born once":           testBirth,
 		"a birth waits for Stripe's time": testBirthWaits,
 		"times that a clock has stored which was ahead":    testTimesAhead,
+		"payments from before keep their pages and calls":  testRowNumbers,
+		"a page is named by its whole token":               testTokens,
+		"each change raises the revision":                  testRevision,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
 		"a ledger of a newer version is refused":           testNewerSchema,
+		"programs of other levels":                         testProgramsOfOtherLevels,
+		"ledgers of earlier schemas":                       testEarlierSchemas,
 		"a second process finds the ledger locked":         testLock,
 		"a ledger can be inspected while it is in use":     testCheckWritable,
 		"an update is all or nothing":                      testUpdate,
@@ -91,11 +100,11 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a search that no index helps goes on in shares":   testMaxScan,
 		"the takings are summed up by currency":            testRevenue,
 		"how the last credits of a device went":            testHistory,
-		"a card may be told later":                         testCardLearnedLater,
+		"a card may be learned later":                      testCardLearnedLater,
 		"events are found by their payment, page and time": testEventsOfAPayment,
 		"look-ups that are late":                           testLateLookups,
 		"a request is done once":                           testRequests,
-		"failures of the storage are told from others":     testFailures,
+		"storage failures are recognized":                  testFailures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +117,7 @@ func freshSQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "notep
 
 // freshPostgres creates a database on the server for one test, because a ledger locks the whole
 // database.
-func freshPostgres(t *testing.T, server string) string {
+func freshPostgres(t testing.TB, server string) string {
 	t.Helper()
 	name := "notepay_test_" + strings.ToLower(rand.Text())
 	administer(t, server, "CREATE DATABASE "+name+" TEMPLATE template0")
@@ -121,7 +130,7 @@ func freshPostgres(t *testing.T, server string) string {
 	return u.String()
 }
 
-func administer(t *testing.T, server, statement string) {
+func administer(t testing.TB, server, statement string) {
 	t.Helper()
 	db, err := sql.Open("pgx", server)
 	if err != nil {

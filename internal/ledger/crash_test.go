@@ -35,7 +35,7 @@ func TestUpdateSurvivesAKill(t *testing.T) {
 
 		l := open(t, path)
 		wantStored(t, l, acknowledged)
-		const half = `SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`
+		const half = `SELECT session_id FROM payments WHERE n NOT IN (SELECT n FROM attempts)`
 		wantNames(t, l, "half payments", half, nil)
 		closeLedger(t, l)
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -36,15 +37,17 @@ const Unsigned = "-"
 // SaveDevice inserts or replaces a device.
 func (tx *Tx) SaveDevice(d Device) error {
 	fleets, err := json.Marshal(d.Fleets)
+	if err == nil {
+		err = tx.Changed(ChangedDevice, d.UID)
+	}
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled)
+	return tx.run(`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled)
 		VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (uid) DO UPDATE SET spelled = excluded.spelled, name = excluded.name, fleets = excluded.fleets,
 		disabled = excluded.disabled, last_activity = excluded.last_activity`,
 		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity), d.Spelled)
-	return err
 }
 
 // RemoveDevice deletes a device that a complete listing no longer contains, and its variables. Its
@@ -53,49 +56,80 @@ func (tx *Tx) RemoveDevice(uid string) error {
 	if err := tx.RemoveVariables(uid); err != nil {
 		return err
 	}
-	_, err := tx.exec(`DELETE FROM devices WHERE uid = $1`, uid)
-	return err
+	return tx.run(`DELETE FROM devices WHERE uid = $1`, uid)
 }
+
+const devicesFrom = `SELECT uid, name, fleets, disabled, last_activity, spelled FROM devices`
 
 // Devices reads all devices.
 func (l *Ledger) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity, spelled FROM devices`)
-	return all(rows, err, func(s scanner) (d Device, err error) {
-		var fleets string
-		err = s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}, &d.Spelled)
-		if err != nil {
-			return d, err
-		}
-		return d, json.Unmarshal([]byte(fleets), &d.Fleets)
-	})
+	rows, err := l.reads.QueryContext(ctx, devicesFrom)
+	return all(rows, err, scanDevice)
+}
+
+// DevicesOf reads those of up to some hundred devices that exist.
+func (l *Ledger) DevicesOf(ctx context.Context, uids []string) ([]Device, error) {
+	rows, err := l.reads.QueryContext(ctx, devicesFrom+` WHERE uid IN (`+numbered(len(uids))+`)`, anys(uids)...)
+	return all(rows, err, scanDevice)
+}
+
+func scanDevice(s scanner) (d Device, err error) {
+	var fleets string
+	err = s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}, &d.Spelled)
+	if err != nil {
+		return d, err
+	}
+	return d, json.Unmarshal([]byte(fleets), &d.Fleets)
 }
 
 // SaveVariables inserts or replaces the variables of an owner.
 func (tx *Tx) SaveVariables(v Variables) error {
 	values, err := json.Marshal(v.Values)
+	if err == nil {
+		err = tx.changedVariables(v.Owner)
+	}
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO variables (owner, value, read_at) VALUES ($1, $2, $3)
+	return tx.run(`INSERT INTO variables (owner, value, read_at) VALUES ($1, $2, $3)
 		ON CONFLICT (owner) DO UPDATE SET value = excluded.value, read_at = excluded.read_at`,
 		v.Owner, string(values), v.ReadAt.UnixMilli())
-	return err
 }
 
 // RemoveVariables deletes the variables of an owner.
 func (tx *Tx) RemoveVariables(owner string) error {
-	_, err := tx.exec(`DELETE FROM variables WHERE owner = $1`, owner)
-	return err
+	if err := tx.changedVariables(owner); err != nil {
+		return err
+	}
+	return tx.run(`DELETE FROM variables WHERE owner = $1`, owner)
 }
+
+func (tx *Tx) changedVariables(owner string) error {
+	if strings.HasPrefix(owner, "dev:") {
+		return tx.Changed(ChangedDevice, owner)
+	}
+	return tx.Changed(ChangedVariables, owner)
+}
+
+const variablesFrom = `SELECT owner, value, read_at FROM variables`
 
 // Variables reads the variables of all owners.
 func (l *Ledger) Variables(ctx context.Context) ([]Variables, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT owner, value, read_at FROM variables`)
-	return all(rows, err, func(s scanner) (v Variables, err error) {
-		var values string
-		if err := s.Scan(&v.Owner, &values, instant{&v.ReadAt}); err != nil {
-			return v, err
-		}
-		return v, json.Unmarshal([]byte(values), &v.Values)
-	})
+	rows, err := l.reads.QueryContext(ctx, variablesFrom)
+	return all(rows, err, scanVariables)
+}
+
+// VariablesOf reads the variables of up to some hundred owners.
+func (l *Ledger) VariablesOf(ctx context.Context, owners []string) ([]Variables, error) {
+	rows, err := l.reads.QueryContext(ctx, variablesFrom+` WHERE owner IN (`+numbered(len(owners))+`)`,
+		anys(owners)...)
+	return all(rows, err, scanVariables)
+}
+
+func scanVariables(s scanner) (v Variables, err error) {
+	var values string
+	if err := s.Scan(&v.Owner, &values, instant{&v.ReadAt}); err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal([]byte(values), &v.Values)
 }

@@ -31,13 +31,13 @@ type StripeEvent struct {
 // AddEvent stores an event. If the event is stored already, AddEvent counts the repeat and returns
 // false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
-	n, err := tx.exec(`INSERT INTO stripe_events
+	isNew, err = tx.expect(`INSERT INTO stripe_events
 		(id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
 		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Received.UnixMilli(), e.Outcome, e.Body,
 		nullable(e.PaymentIntent))
-	if err != nil || n == 1 {
-		return n == 1, err
+	if err != nil || isNew {
+		return isNew, err
 	}
 	_, err = tx.RepeatOfEvent(e.ID)
 	return false, err

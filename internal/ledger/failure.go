@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -79,7 +80,7 @@ func isStorageFailure(err error) bool {
 	if network || connect {
 		return true
 	}
-	for _, target := range []error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
+	for _, target := range []error{errLeaseLost, errUnknownOutcome, errReadOnly, driver.ErrBadConn, sql.ErrConnDone,
 		context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed} {
 		if errors.Is(err, target) {
 			return true
@@ -125,9 +126,11 @@ func Cause(err error) string {
 		return "the ledger's files were deleted, moved or replaced"
 	case errors.Is(err, errDamaged):
 		return "the ledger's file is damaged"
-	case errors.Is(err, errLockLost):
-		return "the lock on the database was lost"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLockUnknown):
+	case errors.Is(err, errLeaseLost):
+		return "the lease on the database was lost"
+	case errors.Is(err, errReadOnly):
+		return "the database is read-only"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "the ledger's disk or database does not answer"
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {

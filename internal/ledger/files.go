@@ -25,6 +25,8 @@ type ledgerFiles struct {
 	record record
 	known  bool // the lock file holds a record
 
+	logFrames int64 // see logFrames; shorter in tests
+
 	// Set while the ledger is open. Closing any descriptor of a file drops the locks that SQLite
 	// holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). So these descriptors are
 	// closed after SQLite has closed its own.
@@ -83,7 +85,7 @@ func lockFiles(path string) (*ledgerFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &ledgerFiles{path: path, lock: held, condition: newCondition()}
+	f := &ledgerFiles{path: path, lock: held, condition: newCondition(), logFrames: logFrames}
 	content := make([]byte, recordSize)
 	n, _ := held.ReadAt(content, 0) // a short or unreadable file holds no record
 	f.record, f.known = parseRecord(content[:n])
@@ -405,26 +407,6 @@ func (f *ledgerFiles) watch() (err error) {
 	}
 	f.opened = opened
 	return nil
-}
-
-func (f *ledgerFiles) logHeader() (logHeader, bool) {
-	content := make([]byte, logHeaderSize)
-	if _, err := f.log.ReadAt(content, 0); err != nil {
-		return logHeader{}, false
-	}
-	return parseLogHeader(content)
-}
-
-// logHas reports whether the log holds at least that many frames. SQLite overwrites a log from its
-// beginning, so only frames with the header's salts count.
-func (f *ledgerFiles) logHas(frames int64) bool {
-	header, ok := f.logHeader()
-	if !ok {
-		return false
-	}
-	salts := make([]byte, 8)
-	_, err := f.log.ReadAt(salts, header.frameOffset(frames)+8)
-	return err == nil && fmt.Sprintf("%x", salts) == header.Salts
 }
 
 // verify returns an error if the name of the database or its log no longer leads to the open file.

@@ -196,7 +196,7 @@ func TestOverwrittenLedgerKeepsItsLog(t *testing.T) {
 				}
 				now := read(t, path+"-wal")
 				if !bytes.Equal(read(t, path), placed) || !bytes.Equal(now[:logHeaderSize], log[:logHeaderSize]) {
-					t.Error("the copy was written to, or the log begun anew")
+					t.Error("the copy was written to, or a new log was begun")
 				}
 				if l, err := Open(t.Context(), path); err == nil {
 					closeLedger(t, l)

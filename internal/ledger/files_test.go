@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
-
-	"notepay/internal/payment"
 )
 
 // remoteLedger is the variable that tells the child process of TestRemoteLedger which ledger to
@@ -35,6 +33,10 @@ func TestRemoteLedger(t *testing.T) {
 	}
 	l, err := Open(context.Background(), path)
 	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	if err := keepLogTo(l, 1000); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
@@ -250,7 +252,7 @@ func TestOpenRejectsAForeignLog(t *testing.T) {
 					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 						t.Errorf("what the copy held: %v", err)
 					}
-					read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+					read := inTx(l, (*Tx).RestoredPayments)
 					if len(read.got) == 0 {
 						t.Errorf("nothing is to be judged; want it known for a copy")
 					}
@@ -300,7 +302,7 @@ func TestOpenAfterAKill(t *testing.T) {
 		}
 	}
 	if len(l.Notices()) != 0 {
-		t.Errorf("the operator is told %q; want nothing", l.Notices())
+		t.Errorf("notices %q; want none", l.Notices())
 	}
 	closeLedger(t, l)
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
@@ -379,7 +381,7 @@ func TestOpenAcceptsTheLedgersOwnLog(t *testing.T) {
 			shell(t, path, "PRAGMA wal_checkpoint(PASSIVE)")
 			return path
 		}, nil},
-		"begun anew by another program": {func(t *testing.T, path string) string {
+		"begun again by another program": {func(t *testing.T, path string) string {
 			shell(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
 			return path
 		}, nil},
@@ -397,7 +399,7 @@ func TestOpenAcceptsTheLedgersOwnLog(t *testing.T) {
 			r.mustStore("one")
 			if c.running != nil {
 				c.running(t, path)
-				if name == "begun anew by another program" {
+				if name == "begun again by another program" {
 					r.mustStore("two")
 				}
 			}
@@ -409,8 +411,8 @@ func TestOpenAcceptsTheLedgersOwnLog(t *testing.T) {
 			if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 				t.Error(err)
 			}
-			if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 0 {
-				t.Errorf("%d payments are to be judged; want it not taken for a copy", len(read.got))
+			if read := inTx(l, (*Tx).RestoredPayments); len(read.got) != 0 {
+				t.Errorf("%d payments are quarantined; want none, because it is no copy", len(read.got))
 			}
 		})
 	}
@@ -433,17 +435,17 @@ func TestOpenNoticesACopyPutInPlaceByHand(t *testing.T) {
 			closeLedger(t, l)
 			write(t, path, read(t, copied))
 			l = open(t, path)
-			if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 1 {
+			if read := inTx(l, (*Tx).RestoredPayments); len(read.got) != 1 {
 				t.Errorf("%d payments are to be judged (%v); want the one of the copy", len(read.got), read.err)
 			}
 			notices := strings.Join(l.Notices(), "\n")
 			if how != "notepay backup" && strings.Count(notices, "notepay restore COPY") != 1 {
-				t.Errorf("the operator is told %q; want what to use instead", notices)
+				t.Errorf("notices %q; want what to use instead", notices)
 			}
 			closeLedger(t, l)
 			l = open(t, path)
 			if len(l.Notices()) != 0 {
-				t.Errorf("at the second start the operator is told %q; want nothing", l.Notices())
+				t.Errorf("at the second start notices %q; want none", l.Notices())
 			}
 		})
 	}
@@ -508,7 +510,7 @@ func TestOpenAcceptsATouchedLedger(t *testing.T) {
 		}
 	}
 	if len(l.Notices()) != 0 {
-		t.Errorf("the operator is told %q; want nothing", l.Notices())
+		t.Errorf("notices %q; want none", l.Notices())
 	}
 	closeLedger(t, l)
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})

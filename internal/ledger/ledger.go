@@ -45,6 +45,7 @@ type Ledger struct {
 	path string        // path of the SQLite file, with symbolic links resolved; "" for PostgreSQL
 	lost chan struct{} // see Lost; nil for SQLite, whose lock is held by the kernel
 
+	instance  *instance    // nil for SQLite
 	condition *condition   // nil for PostgreSQL
 	files     *ledgerFiles // nil for PostgreSQL
 	unchecked bool         // see Watch
@@ -54,7 +55,7 @@ type Ledger struct {
 // writer runs transactions. On SQLite many updates share one transaction, on PostgreSQL each update
 // has its own.
 type writer interface {
-	update(ctx context.Context, fn func(*Tx) error) error
+	update(ctx context.Context, u *update) error
 	// stop rejects new transactions and waits for the running ones.
 	stop()
 	// close closes the connections. The caller has called stop.
@@ -69,22 +70,63 @@ func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy
 // OpenBy opens a ledger that uses Stripe's time. A new ledger has no birth until clock is known.
 // See Settle.
 func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Ledger, error) {
-	opened, open := time.Now(), openSQLite
-	if dsn.IsPostgres(database) {
-		open = openPostgres
+	return OpenAs(ctx, database, Identity{}, clock)
+}
+
+// OpenAs is OpenBy for one of several instances that share a PostgreSQL database. SQLite has one
+// instance.
+func OpenAs(ctx context.Context, database string, identity Identity, clock *vendortime.Clock) (*Ledger, error) {
+	return Opening{Identity: identity, Clock: clock}.Open(ctx, database)
+}
+
+// Opening says how to open a ledger. Its zero value opens it as Open does.
+type Opening struct {
+	Identity Identity          // see OpenAs
+	Clock    *vendortime.Clock // see OpenBy
+	// Waiting is called with the reason while Open waits for other instances. nil: nothing.
+	Waiting func(why string)
+
+	schema schema // of this program; another one in tests
+}
+
+// Open opens a ledger like OpenAs. It may wait for instances of an older version, until ctx ends.
+func (o Opening) Open(ctx context.Context, database string) (l *Ledger, err error) {
+	opened, kept, clock := time.Now(), "", o.Clock
+	if o.schema == nil {
+		if o.schema, err = programSchema(); err != nil {
+			return nil, err
+		}
 	}
-	l, err := open(ctx, database, clock)
+	o.Identity.level = o.schema.level()
+	if dsn.IsPostgres(database) {
+		l, err = o.openPostgres(ctx, database)
+	} else if kept, err = keepBeforeMigration(ctx, database, o.schema); err == nil {
+		l, err = o.openSQLite(ctx, database)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
+	if kept != "" {
+		l.notices = append(l.notices, "the schema was changed for this version of notepay; "+
+			"the ledger before it is kept as "+kept)
+	}
 	l.opened, l.clock = opened, clock
 	err = l.Update(ctx, func(tx *Tx) error {
-		// This process has the lock, so every process that claimed a payment has ended. Its calls
-		// may still be running at the vendor, so the leases stay. An orphaned lease does not block
-		// other payments of the device.
-		const orphan = `UPDATE payments SET in_flight = ` + leaseOrphaned + ` WHERE in_flight = ` + leaseHeld
-		if _, err := tx.exec(orphan); err != nil {
-			return err
+		if l.instance == nil || l.instance.alone {
+			if err := tx.recover(); err != nil {
+				return err
+			}
+		}
+		if l.instance != nil {
+			if err := tx.run(`UPDATE instances SET ready = 1 WHERE id = $1`, l.instance.id); err != nil {
+				return err
+			}
+			// What is read from now on includes all changes up to this one.
+			last, err := tx.lastChange()
+			if err != nil {
+				return err
+			}
+			l.instance.followed = last
 		}
 		born, err := tx.storedBirth()
 		l.born.Store(born)
@@ -96,7 +138,19 @@ func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Led
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
 	}
+	if l.instance != nil {
+		l.instance.mayLead()
+	}
 	return l, nil
+}
+
+// recover marks the claims of processes that have ended. The caller knows that no other process works
+// on the ledger. Their calls may still be running at the vendor, so the leases stay. An orphaned
+// lease does not block other payments of the device.
+func (tx *Tx) recover() error {
+	const orphan = `UPDATE payments SET rev = rev + 1, in_flight = ` + leaseOrphaned + `
+		WHERE in_flight = ` + leaseHeld
+	return errOnly(tx.exec(orphan))
 }
 
 // Update runs fn in a transaction and returns nil once the transaction is durable.
@@ -109,10 +163,20 @@ func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Led
 // Canceling ctx has an effect only until the transaction begins. Update takes at most
 // updateTimeout.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
+	return l.run(ctx, newUpdate(fn, false))
+}
+
+// UpdatePatiently is Update for a change whose caller can wait. It may wait up to MaxPatience for
+// another update, to share its commit.
+func (l *Ledger) UpdatePatiently(ctx context.Context, fn func(*Tx) error) error {
+	return l.run(ctx, newUpdate(fn, true))
+}
+
+func (l *Ledger) run(ctx context.Context, u *update) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
 	began := time.Now()
-	err := l.writer.update(ctx, fn)
+	err := l.writer.update(ctx, u)
 	l.writes.add(began, err)
 	return err
 }

@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"sync"
 	"time"
 )
 
@@ -20,6 +22,62 @@ const (
 type readPool struct {
 	*sql.DB
 	condition *condition
+	prepared  *preparedReads // nil: nothing is prepared, because a pooler may lose it
+}
+
+// preparedReads are the statements of the queries that the queue asks all the time. Most of the time
+// of such a query goes into its preparation.
+type preparedReads struct {
+	mu         sync.Mutex
+	statements map[string]*sql.Stmt
+}
+
+// statement returns the prepared statement of a query.
+func (r *preparedReads) statement(ctx context.Context, db *sql.DB, query string) (*sql.Stmt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.statements[query]
+	if s == nil {
+		var err error
+		if s, err = db.PrepareContext(ctx, query); err != nil {
+			return nil, err
+		}
+		r.statements[query] = s
+	}
+	return s, nil
+}
+
+// queryOften runs a fixed query like QueryContext, and prepares it once.
+func (p readPool) queryOften(ctx context.Context, query string, args ...any) (*boundedRows, error) {
+	if p.prepared == nil {
+		return p.QueryContext(ctx, query, args...)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	s, err := p.prepared.statement(ctx, p.DB, query)
+	var rows *sql.Rows
+	if err == nil {
+		rows, err = s.QueryContext(ctx, args...)
+	}
+	if err != nil {
+		cancel()
+		return nil, p.condition.note(err)
+	}
+	return &boundedRows{observedRows{rows, p.condition}, cancel}, nil
+}
+
+// Close closes the statements and then the connections.
+func (p readPool) Close() error {
+	if p.prepared == nil {
+		return p.DB.Close()
+	}
+	p.prepared.mu.Lock()
+	defer p.prepared.mu.Unlock()
+	var errs []error
+	for query, s := range p.prepared.statements {
+		errs = append(errs, s.Close())
+		delete(p.prepared.statements, query)
+	}
+	return errors.Join(append(errs, p.DB.Close())...)
 }
 
 // QueryContext runs a query. The deadline applies until the rows are closed.

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"hash/fnv"
+	"strconv"
 	"time"
 
 	"notepay/internal/payment"
@@ -20,16 +22,32 @@ type Link struct {
 	Closed    string // why the link cannot be paid although notepay has not deactivated it; "" if it can
 	Limited   bool   // the link has a maximum number of payments; read from Stripe, not stored
 
+	// TextSum is SumText of the text beside the button on Stripe's page, as this installation last set
+	// it. It is 0 if that is unknown. It is never read from Stripe, which may spell the text otherwise.
+	TextSum int64
+
 	// SignedBy is the process that last signed the link, as read from Stripe. It is "" until this
 	// process has read it, and Unsigned if no process has signed the link. It is not stored.
 	SignedBy string
 }
 
+// SumText returns a number that tells texts apart, and 0 for "".
+func SumText(text string) int64 {
+	if text == "" {
+		return 0
+	}
+	sum := fnv.New64a()
+	sum.Write([]byte(text))
+	return int64(sum.Sum64() | 1)
+}
+
 const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency,
-	duration_s, delayed_start_s, description, image, access_code, currency_options, closed`
+	duration_s, delayed_start_s, description, image, access_code, currency_options, closed,
+	pulses, output, text_sum`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
-	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed`
+	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed,
+	text_sum = excluded.text_sum`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(
@@ -51,13 +69,19 @@ func scanLink(s scanner) (l Link, err error) {
 		flag{&l.Plan.AccessCode},
 		&l.Plan.CurrencyOptions,
 		&l.Closed,
+		&l.Plan.Pulses,
+		&l.Plan.Output,
+		&l.TextSum,
 	)
 	return l, err
 }
 
 // SaveLink inserts a link or updates its state. The terms of the sale stay as first stored.
 func (tx *Tx) SaveLink(l Link) error {
-	_, err := tx.exec(
+	if err := tx.Changed(ChangedDevice, l.DeviceUID); err != nil {
+		return err
+	}
+	return tx.run(
 		saveLink,
 		l.ID,
 		bit(l.Livemode),
@@ -77,8 +101,25 @@ func (tx *Tx) SaveLink(l Link) error {
 		bit(l.Plan.AccessCode),
 		l.Plan.CurrencyOptions,
 		l.Closed,
+		l.Plan.Pulses,
+		l.Plan.Output,
+		l.TextSum,
 	)
-	return err
+}
+
+// Terms reads what a link sells, and whether its payments are authorized first. Neither changes. It
+// returns ErrNotFound if the link is unknown.
+func (tx *Tx) Terms(link string) (offer payment.Offer, manual bool, err error) {
+	if tx.memory != nil {
+		if l, ok := tx.memory.links[link]; ok {
+			return l.Plan, l.Manual, nil
+		}
+	}
+	l, err := tx.Link(link)
+	if err == nil {
+		tx.memory.learned(l)
+	}
+	return l.Plan, l.Manual, err
 }
 
 // Link reads a link by its id, or returns ErrNotFound.
@@ -90,5 +131,13 @@ func (tx *Tx) Link(id string) (Link, error) {
 // Links reads all links of live mode or test mode, including deactivated ones.
 func (l *Ledger) Links(ctx context.Context, livemode bool) ([]Link, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE livemode = $1`, bit(livemode))
+	return all(rows, err, scanLink)
+}
+
+// LinksOf reads the links of up to some hundred devices.
+func (l *Ledger) LinksOf(ctx context.Context, livemode bool, uids []string) ([]Link, error) {
+	args := append(anys(uids), bit(livemode))
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links
+		WHERE device_uid IN (`+numbered(len(uids))+`) AND livemode = $`+strconv.Itoa(len(args)), args...)
 	return all(rows, err, scanLink)
 }

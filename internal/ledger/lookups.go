@@ -33,20 +33,18 @@ func scanLookup(s scanner) (l Lookup, err error) {
 // AddLookup requests a look-up of a session. If the look-up exists, its fencing token grows, so
 // that a look-up in progress does not end it.
 func (tx *Tx) AddLookup(l Lookup) error {
-	_, err := tx.exec(`INSERT INTO lookups (`+lookupColumns+`) VALUES ($1, $2, $3, $4, $5, 0, 0)
+	return tx.run(`INSERT INTO lookups (`+lookupColumns+`) VALUES ($1, $2, $3, $4, $5, 0, 0)
 		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1,
 		facts = CASE WHEN excluded.facts = 1 THEN 1 ELSE lookups.facts END,
 		handled = CASE WHEN excluded.handled <> '' THEN excluded.handled
 			WHEN lookups.handled = '`+HandledUnsure+`' THEN '' ELSE lookups.handled END,
 		due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
 		l.ID, l.PaidAt.UnixMilli(), bit(l.Reconcile), l.Handled, l.DueAt.UnixMilli())
-	return err
 }
 
 // HandleLookup sets Handled of a look-up whose Handled is HandledUnsure.
 func (tx *Tx) HandleLookup(id, why string) error {
-	_, err := tx.exec(`UPDATE lookups SET handled = $1 WHERE id = $2 AND handled = $3`, why, id, HandledUnsure)
-	return err
+	return tx.run(`UPDATE lookups SET handled = $1 WHERE id = $2 AND handled = $3`, why, id, HandledUnsure)
 }
 
 // Lookup reads the look-up of a session, or returns ErrNotFound.
@@ -73,24 +71,27 @@ func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 // PostponeLookup records a failure of a claimed look-up and makes it due at due. It does nothing if
 // the look-up was claimed again meanwhile.
 func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
-	_, err := tx.exec(`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`,
+	return tx.run(`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`,
 		due.UnixMilli(), l.ID, l.FencingToken)
-	return err
 }
 
 // DelayLookup makes a claimed look-up due at due that was not tried. It does nothing if the look-up
 // was claimed again meanwhile.
 func (tx *Tx) DelayLookup(l Lookup, due time.Time) error {
-	_, err := tx.exec(`UPDATE lookups SET due_at = $1 WHERE id = $2 AND turn = $3`,
+	return tx.run(`UPDATE lookups SET due_at = $1 WHERE id = $2 AND turn = $3`,
 		due.UnixMilli(), l.ID, l.FencingToken)
-	return err
+}
+
+// HastenLookup makes a look-up due now that is due until the given time.
+func (tx *Tx) HastenLookup(id string, until time.Time) error {
+	return tx.run(`UPDATE lookups SET due_at = $1 WHERE id = $2 AND due_at > $1 AND due_at <= $3`,
+		tx.Now.UnixMilli(), id, until.UnixMilli())
 }
 
 // DropLookup deletes a finished look-up. It does nothing if the look-up was claimed or requested
 // again meanwhile.
 func (tx *Tx) DropLookup(l Lookup) error {
-	_, err := tx.exec(`DELETE FROM lookups WHERE id = $1 AND turn = $2`, l.ID, l.FencingToken)
-	return err
+	return tx.run(`DELETE FROM lookups WHERE id = $1 AND turn = $2`, l.ID, l.FencingToken)
 }
 
 // LateLookups reads up to limit look-ups of payments from before since, oldest first.

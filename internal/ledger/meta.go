@@ -8,9 +8,8 @@ import (
 
 // SetCursor stores the position of a reader.
 func (tx *Tx) SetCursor(name, value string) error {
-	_, err := tx.exec(`INSERT INTO cursors (name, value) VALUES ($1, $2)
+	return tx.run(`INSERT INTO cursors (name, value) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-	return err
 }
 
 // Cursor returns the position of a reader, "" if there is none yet.
@@ -31,16 +30,14 @@ func (l *Ledger) Meta(ctx context.Context, name string) (time.Time, error) {
 
 // SetMeta stores a named time.
 func (tx *Tx) SetMeta(name string, t time.Time) error {
-	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2)
+	return tx.run(`INSERT INTO facts (name, value) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, t.UnixMilli())
-	return err
 }
 
 // SetMetaOnce stores a named time unless it exists.
 func (tx *Tx) SetMetaOnce(name string, t time.Time) error {
-	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
+	return tx.run(`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
 		name, t.UnixMilli())
-	return err
 }
 
 // Meta reads a named time, or returns ErrNotFound.

@@ -113,6 +113,9 @@ func testNewerSchema(t *testing.T, database string) {
 		!strings.Contains(err.Error(), last+";") {
 		t.Errorf("got %v; want ErrNewer, and both versions named", err)
 	}
+	if err := CheckWritable(t.Context(), database); !errors.Is(err, ErrNewer) {
+		t.Errorf("the check says %v; want ErrNewer", err)
+	}
 }
 
 func testMigrationsRunOnce(t *testing.T, database string) {
@@ -127,14 +130,19 @@ func testMigrationsRunOnce(t *testing.T, database string) {
 
 func migrationFiles(t *testing.T) (names []string) {
 	t.Helper()
-	files, err := migrations.ReadDir("migrations")
+	for _, m := range programMigrations(t) {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+func programMigrations(t *testing.T) schema {
+	t.Helper()
+	s, err := programSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
-		names = append(names, file.Name())
-	}
-	return names
+	return s
 }
 
 func testFailedMigration(t *testing.T, database string) {
@@ -143,18 +151,21 @@ func testFailedMigration(t *testing.T, database string) {
 	spoilt := func(statement string) string {
 		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
 	}
-	err := migrate(t.Context(), begin, spoilt)
+	known := programMigrations(t)
+	err := migrator{schema: known, begin: begin, dialect: spoilt}.run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
 		t.Errorf("got error %v; want one that names the file", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := migrate(ended, begin, dialect); !errors.Is(err, context.Canceled) {
+	err = migrator{schema: known, begin: begin, dialect: dialect}.run(ended)
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: got %v; want %v", err, context.Canceled)
 	}
 	tables := `SELECT name FROM sqlite_schema WHERE type = 'table'`
-	if dsn.IsPostgres(database) {
-		tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+	if dsn.IsPostgres(database) { // the lease is no part of the migrations
+		tables = `SELECT table_name FROM information_schema.tables
+			WHERE table_schema = 'public' AND table_name NOT IN ('instances', 'leader')`
 	}
 	if got, want := names(t, db, tables), []string{"migrations"}; !slices.Equal(got, want) {
 		t.Errorf("tables after the failures: %q; want %q", got, want)
@@ -179,8 +190,20 @@ func unmigrated(
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &postgresWriter{db: db, lock: &postgresLock{}}
-		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
+		return db, func(fn func(*Tx) error) error {
+			server, err := parsePostgres(database)
+			if err != nil {
+				return err
+			}
+			lease, err := join(context.Background(), server, Identity{}, nil)
+			if err != nil {
+				return err
+			}
+			defer lease.release()
+			w := newPostgresWriter(server, lease, nil)
+			defer w.disconnect()
+			return w.migrate(context.Background(), fn)
+		}, toPostgres
 	}
 	db, err := sql.Open("sqlite", database)
 	if err != nil {
@@ -192,4 +215,23 @@ func unmigrated(
 	}
 	w := &sharedWriter{tx: Tx{db: newPreparedConn(conn, nil)}}
 	return db, w.alone, func(s string) string { return s }
+}
+
+func TestUnknownMigrationsAreRefused(t *testing.T) {
+	t.Parallel()
+	known := schema{{name: "010_known.sql"}, {name: "020_known.sql"}}
+	for name, c := range map[string]struct {
+		seen  migration
+		newer bool
+	}{
+		"a later one":                     {migration{name: "021_unknown.sql"}, true},
+		"a later one that needs this":     {migration{name: "021_unknown.sql", needs: "020"}, false},
+		"a later one that needs itself":   {migration{name: "022_unknown.sql", needs: "021"}, true},
+		"one with a lower number":         {migration{name: "015_unknown.sql"}, true},
+		"one with a lower number, opened": {migration{name: "015_unknown.sql", needs: "010"}, false},
+	} {
+		if err := known.admits([]migration{{name: "010_known.sql"}, c.seen}); errors.Is(err, ErrNewer) != c.newer {
+			t.Errorf("%s: %v; want that it is refused: %v", name, err, c.newer)
+		}
+	}
 }

@@ -23,17 +23,21 @@ func scanPause(s scanner) (p Pause, err error) {
 
 // Pause inserts or replaces the pause of a device.
 func (tx *Tx) Pause(p Pause) error {
-	_, err := tx.exec(`INSERT INTO pauses (`+pauseColumns+`) VALUES ($1, $2, $3, $4, $5)
+	if err := tx.Changed(ChangedUse, p.DeviceUID); err != nil {
+		return err
+	}
+	return tx.run(`INSERT INTO pauses (`+pauseColumns+`) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (device_uid) DO UPDATE SET reason = excluded.reason, by = excluded.by, at = excluded.at,
 		automatic = excluded.automatic`,
 		p.DeviceUID, p.Reason, p.By, p.At.UnixMilli(), bit(p.Automatic))
-	return err
 }
 
 // Resume deletes the pause of a device, if there is one.
 func (tx *Tx) Resume(uid string) error {
-	_, err := tx.exec(`DELETE FROM pauses WHERE device_uid = $1`, uid)
-	return err
+	if err := tx.Changed(ChangedUse, uid); err != nil {
+		return err
+	}
+	return tx.run(`DELETE FROM pauses WHERE device_uid = $1`, uid)
 }
 
 const pauseOf = `SELECT ` + pauseColumns + ` FROM pauses WHERE device_uid = $1`

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	"crypto/subtle"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,27 +15,66 @@ import (
 // Payment reads a payment by its credit id, session id or PaymentIntent id, or returns ErrNotFound.
 func (l *Ledger) Payment(ctx context.Context, key string) (payment.Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE id = $1
-		UNION SELECT `+paymentColumns+` FROM payments WHERE session_id = $1
-		UNION SELECT `+paymentColumns+` FROM payments WHERE payment_intent = $1`, key)
+		UNION ALL SELECT `+paymentColumns+` FROM payments WHERE id = $2
+		UNION ALL SELECT `+paymentColumns+` FROM payments WHERE payment_intent = $1`, key, payment.CreditID(key))
 	return one(rows, err, scanPayment)
 }
 
+// byOldToken selects payments whose token does not name its credit. They are found by an index of
+// their own, so that new payments need none.
+var byOldToken = `SELECT ` + paymentColumns + ` FROM payments
+	WHERE length(token) < ` + strconv.Itoa(payment.TokenLength) + ` AND token `
+
 // PaymentOfToken reads a payment by the token of its customer's page, or returns ErrNotFound.
 func (l *Ledger) PaymentOfToken(ctx context.Context, token string) (payment.Payment, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token = $1`, token)
-	return one(rows, err, scanPayment)
+	list, err := l.PaymentsOfTokens(ctx, []string{token})
+	if err == nil && len(list) == 0 {
+		return payment.Payment{}, ErrNotFound
+	}
+	if err != nil {
+		return payment.Payment{}, err
+	}
+	return list[0], nil
 }
 
 // PaymentsOfTokens reads the existing payments among up to some hundred tokens, in no particular
 // order. One query for all is faster, because most of the time of a small query goes into its
 // statement.
 func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]payment.Payment, error) {
-	if len(tokens) == 0 {
-		return nil, nil
+	var ids, old []any
+	given := map[string]string{} // the token for a credit id
+	for _, token := range tokens {
+		if id, ok := payment.CreditOfToken(token); ok && given[id] == "" {
+			given[id] = token
+			ids = append(ids, id)
+		} else if !ok {
+			old = append(old, token)
+		}
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
-		WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
-	return all(rows, err, scanPayment)
+	var list []payment.Payment
+	if len(ids) > 0 {
+		rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
+			WHERE id IN (`+numbered(len(ids))+`)`, ids...)
+		found, err := all(rows, err, scanPayment)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range found {
+			// The time of the comparison must not tell how much of a guess is right.
+			if subtle.ConstantTimeCompare([]byte(p.Token), []byte(given[p.ID])) == 1 {
+				list = append(list, p)
+			}
+		}
+	}
+	if len(old) > 0 {
+		rows, err := l.reads.QueryContext(ctx, byOldToken+`IN (`+numbered(len(old))+`)`, old...)
+		found, err := all(rows, err, scanPayment)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
 }
 
 // Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
@@ -77,17 +118,20 @@ func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
 //	refund_number     RefundSeq             number of the latest refund
 //	refund_goal       RefundTarget          refunded total after that refund
 //	refund_look       ReconcileRefund       read the charge before the next refund
+//	refund_reference  RefundReference       the number by which the bank finds the last refund
 //	with_code         NeedsAccessCode       the offer includes an access code
+//
+// n is the number of the row, by which attempts refer to it. It has no field.
 //
 // immutableColumns are written once. mutableColumns follow the payment.
 const (
 	immutableColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at,
-	created_at, card_last4, receipt_url`
+	created_at, card_last4, receipt_url, rev`
 	mutableColumns = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine,
 	reason, code, attention, sent_at, started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before,
 	turn, in_flight, failures, posted, unclear, vanished, stop, recalled, note_ids, tell, refund_number, refund_amount,
 	refund_goal, refund_at, refund_look, with_code, access_code, machine_at, money_at, money_not_before,
-	money_failures, lost_amount`
+	money_failures, lost_amount, note_file, pulses, output, refund_reference`
 	paymentColumns = immutableColumns + `, ` + mutableColumns
 )
 
@@ -118,6 +162,7 @@ func immutable(p *payment.Payment) []any {
 		milliseconds(p.CreatedAt),
 		p.CardLast4,
 		p.ReceiptURL,
+		p.Rev,
 	}
 }
 
@@ -166,6 +211,10 @@ func mutable(p *payment.Payment) []any {
 		milliseconds(p.FundsBackoffUntil),
 		p.FundsFailures,
 		p.LostAmount,
+		p.NoteFile,
+		p.Pulses,
+		p.Output,
+		p.RefundReference,
 	}
 }
 
@@ -184,6 +233,7 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 		instant{&p.CreatedAt},
 		&p.CardLast4,
 		&p.ReceiptURL,
+		&p.Rev,
 		&p.DeviceName,
 		&p.PriceID,
 		&p.Plan,
@@ -226,20 +276,37 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 		instant{&p.FundsBackoffUntil},
 		&p.FundsFailures,
 		&p.LostAmount,
+		&p.NoteFile,
+		&p.Pulses,
+		&p.Output,
+		&p.RefundReference,
 	)
 	p.PaymentIntent = intent.String
 	return p, err
 }
 
-// InsertPayment inserts a payment. It returns false if the session or the PaymentIntent already has
-// one.
-func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
-	n, err := tx.exec(insertPayment, append(immutable(&p), mutable(&p)...)...)
-	if err != nil || n == 1 {
-		return n == 1, err
+// TryInsertPayment inserts a payment. It returns false if the session or the PaymentIntent already
+// has one, or if another timed credit holds the device.
+func (tx *Tx) TryInsertPayment(p payment.Payment) (inserted bool, err error) {
+	// The id is unique, so a session has one payment only if its id is the session's.
+	if p.ID != payment.CreditID(p.SessionID) {
+		return false, fmt.Errorf("insert payment %s: it is not the credit of %s", p.ID, p.SessionID)
 	}
-	rows, err := tx.db.query(`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`,
-		p.ID, p.SessionID, nullable(p.PaymentIntent))
+	inserted, err = tx.expect(insertPayment, append(immutable(&p), mutable(&p)...)...)
+	if inserted {
+		tx.memory.stored(p)
+	}
+	return inserted, err
+}
+
+// InsertPayment inserts a payment. It returns false if the session or the PaymentIntent already has
+// one, and an error if another timed credit holds the device.
+func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
+	if inserted, err = tx.TryInsertPayment(p); inserted || err != nil {
+		return inserted, err
+	}
+	rows, err := tx.db.query(`SELECT created_at FROM payments WHERE id = $1 OR payment_intent = $2`,
+		p.ID, nullable(p.PaymentIntent))
 	known, err := all(rows, err, scanInstant)
 	if len(known) > 0 || err != nil {
 		return false, err
@@ -257,9 +324,24 @@ func (tx *Tx) SavePayment(p payment.Payment) error {
 }
 
 // ChangePayment writes the columns that differ between before, as read in this transaction, and
-// after. One step changes few columns, and unwritten columns cost no index update. ChangePayment
-// alone maintains DeliveryAt and FundsAt.
+// after. It alone maintains DeliveryAt, FundsAt and Rev: a changed payment has the next Rev.
 func (tx *Tx) ChangePayment(before, after payment.Payment) error {
+	changed, err := tx.change(before, after, false)
+	if err == nil && !changed {
+		err = fmt.Errorf("change payment %s: %w", after.ID, ErrNotFound)
+	}
+	return err
+}
+
+// ChangeUnread is ChangePayment for a payment that was not read in this transaction. If the stored
+// payment has another Rev than before, it changes nothing and returns false.
+func (tx *Tx) ChangeUnread(before, after payment.Payment) (changed bool, err error) {
+	return tx.change(before, after, true)
+}
+
+// change writes what differs. One step changes few columns, and unwritten columns cost no index
+// update.
+func (tx *Tx) change(before, after payment.Payment, unread bool) (changed bool, err error) {
 	after.DeliveryAt, after.FundsAt = before.DeliveryAt, before.FundsAt
 	if after.Delivery != before.Delivery {
 		after.DeliveryAt = tx.Now
@@ -269,34 +351,40 @@ func (tx *Tx) ChangePayment(before, after payment.Payment) error {
 	}
 	was, is := mutable(&before), mutable(&after)
 	var set strings.Builder
-	args := make([]any, 0, len(is)+1)
+	args := make([]any, 0, len(is)+2)
 	for i, name := range mutableNames {
 		// leaseHeld must replace leaseOrphaned, which reads as the same InFlight.
 		claimed := name == "in_flight" && after.InFlight
 		if was[i] == is[i] && !claimed {
 			continue
 		}
-		if args = append(args, is[i]); len(args) > 1 {
-			set.WriteString(", ")
-		}
-		fmt.Fprintf(&set, "%s = $%d", name, len(args))
-	}
-	if len(args) == 0 {
-		return nil
+		args = append(args, is[i])
+		set.WriteString(", " + name + " = $" + strconv.Itoa(len(args)))
 	}
 	args = append(args, after.ID)
-	n, err := tx.exec(fmt.Sprintf(`UPDATE payments SET %s WHERE id = $%d`, set.String(), len(args)), args...)
-	if err == nil && n != 1 {
-		err = fmt.Errorf("change payment %s: %w", after.ID, ErrNotFound)
+	where := ` WHERE id = $` + strconv.Itoa(len(args))
+	if unread {
+		args = append(args, before.Rev)
+		where += ` AND rev = $` + strconv.Itoa(len(args))
 	}
-	return err
+	changed, err = tx.expect(`UPDATE payments SET rev = rev + 1`+set.String()+where, args...)
+	if changed {
+		tx.memory.stored(after)
+	}
+	return changed, err
+}
+
+// Touch raises the revision of a payment and changes nothing else. A call in flight then reads the
+// payment again before its result is recorded.
+func (tx *Tx) Touch(id string) error {
+	return tx.run(`UPDATE payments SET rev = rev + 1 WHERE id = $1`, id)
 }
 
 // SetCharge stores the card's last four digits and the URL of Stripe's receipt. Stripe may send
 // them later than the payment.
 func (tx *Tx) SetCharge(id, last4, receiptURL string) error {
-	_, err := tx.exec(`UPDATE payments SET card_last4 = $1, receipt_url = $2 WHERE id = $3`, last4, receiptURL, id)
-	return err
+	return tx.run(`UPDATE payments SET rev = rev + 1, card_last4 = $1, receipt_url = $2 WHERE id = $3`,
+		last4, receiptURL, id)
 }
 
 // Payment reads a payment by its credit id, or returns ErrNotFound.

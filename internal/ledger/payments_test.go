@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,13 +37,15 @@ func fullPayment(t *testing.T) payment.Payment {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
 	p.FundsFailures, p.LostAmount = 2, 50
+	p.NoteFile, p.Pulses, p.Output = "washers.qis", 3, 2
 	p.Step, p.FencingToken, p.InFlight, p.Failures = payment.StepRefund, 7, true, 3
 	p.MaybeAccepted, p.OutcomeUnknown, p.NotFoundAfterUnclear = true, true, true
 	p.MachineCode, p.HoldsDevice, p.CancelReason = "E-DOOR", true, "ended"
 	p.RecallStatus, p.NoteIDs, p.PendingNotice = payment.RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundSeq, p.RefundAmount, p.RefundTarget, p.ReconcileRefund = 2, 150, 250, true
-	p.CardLast4, p.ReceiptURL = "4242", "https://pay.stripe.com/receipts/1"
+	p.CardLast4, p.ReceiptURL, p.Rev = "4242", "https://pay.stripe.com/receipts/1", 3
 	p.NeedsAccessCode, p.AccessCode = true, "493817"
+	p.RefundReference = "74312345678901234567890"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -80,6 +83,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 		CreatedAt:     saved.CreatedAt,
 		CardLast4:     saved.CardLast4,
 		ReceiptURL:    saved.ReceiptURL,
+		Rev:           saved.Rev,
 		Funds:         payment.Paid,
 		Delivery:      payment.Queued,
 	}
@@ -92,7 +96,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 		other.CardLast4, other.ReceiptURL = "1111", "https://example.com"
 		// both statuses change now
 		now := tx.Now.UTC().Truncate(time.Millisecond)
-		saved.DeliveryAt, saved.FundsAt = now, now
+		saved.DeliveryAt, saved.FundsAt, saved.Rev = now, now, before.Rev+1
 		return tx.SavePayment(other)
 	})
 
@@ -146,7 +150,7 @@ func testPaymentOnce(t *testing.T, database string) {
 	insert(t, l, first)
 
 	sameSession := testPayment("other")
-	sameSession.SessionID = first.SessionID
+	sameSession.SessionID, sameSession.ID = first.SessionID, first.ID
 	sameIntent := testPayment("other")
 	sameIntent.PaymentIntent = first.PaymentIntent
 	for name, p := range map[string]payment.Payment{
@@ -165,6 +169,14 @@ func testPaymentOnce(t *testing.T, database string) {
 	}
 	if list, _, err := l.Payments(t.Context(), Filter{Limit: 10}); err != nil || len(list) != 1 || list[0] != first {
 		t.Errorf("got %+v, %v; want the first payment, unchanged", list, err)
+	}
+
+	anotherCredit := testPayment("other")
+	anotherCredit.SessionID = first.SessionID
+	if err := l.Update(t.Context(), func(tx *Tx) error {
+		return second(tx.InsertPayment(anotherCredit)).err
+	}); err == nil || !strings.Contains(err.Error(), "not the credit") {
+		t.Errorf("another credit for the same session: got %v; want it refused", err)
 	}
 
 	free, alsoFree := testPayment("free"), testPayment("also_free")
@@ -187,8 +199,6 @@ func testNonsensePayments(t *testing.T, database string) {
 		words string
 		spoil func(p *row)
 	}{
-		"an id that is no credit's":           {"id LIKE", func(p *row) { p.ID = "py" + p.ID[2:] }},
-		"an id that is too short":             {"length(id)", func(p *row) { p.ID = p.ID[:18] }},
 		"a negative amount":                   {"amount", func(p *row) { p.Amount = -1 }},
 		"a negative duration":                 {"duration_s", func(p *row) { p.Duration = -time.Second }},
 		"a negative delay of the start":       {"delayed_start_s", func(p *row) { p.DelayedStart = -time.Second }},
@@ -252,14 +262,18 @@ func testNonsensePayments(t *testing.T, database string) {
 }
 
 func testSensiblePayments(t *testing.T, database string) {
-	l := open(t, database)
+	insert(t, open(t, database), sensiblePayments()...)
+}
+
+// sensiblePayments returns payments in all states.
+func sensiblePayments() (list []payment.Payment) {
 	for _, money := range []payment.FundsStatus{
 		payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed,
 		payment.Refunding, payment.Refunded, payment.RefundFailed, payment.Disputed, payment.DisputeLost,
 	} {
 		p := testPayment("money_" + string(money))
 		p.Funds, p.RefundSeq = money, 1
-		insert(t, l, p)
+		list = append(list, p)
 	}
 	for _, machine := range []payment.DeliveryStatus{
 		payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed,
@@ -269,7 +283,7 @@ func testSensiblePayments(t *testing.T, database string) {
 		if machine == payment.Failed {
 			p.Reason = "refused"
 		}
-		insert(t, l, p)
+		list = append(list, p)
 	}
 	for _, step := range []payment.Step{
 		payment.StepPostNote, payment.StepCheckPending, payment.StepRecall,
@@ -277,12 +291,12 @@ func testSensiblePayments(t *testing.T, database string) {
 	} {
 		p := testPayment("step_" + string(step))
 		p.Step, p.InFlight = step, true
-		insert(t, l, p)
+		list = append(list, p)
 	}
 	free, all := testPayment("free"), testPayment("refunded_whole")
 	free.Amount, free.Duration = 0, 0
 	all.RefundedAmount = all.Amount
-	insert(t, l, free, all)
+	return append(list, free, all)
 }
 
 // noon2020 returns a time long in the past.
@@ -335,6 +349,6 @@ func testCardLearnedLater(t *testing.T, database string) {
 	})
 	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" ||
 		got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
-		t.Errorf("card %q, receipt %q, %v; want what was told of the charge", got.CardLast4, got.ReceiptURL, err)
+		t.Errorf("card %q, receipt %q, %v; want those of the charge", got.CardLast4, got.ReceiptURL, err)
 	}
 }

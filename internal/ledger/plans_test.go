@@ -125,7 +125,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"what time alone decides", func() error { return second(tx.DueWaits(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
 		{
-			"the machines that may have what was never taken",
+			"the credits in doubt",
 			func() error { return second(tx.InDoubtAt(noon(), 10)).err },
 			"payments_in_doubt",
 		},
@@ -163,7 +163,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
 		{"the disputes of a payment", func() error { return second(tx.Disputes("pi_1")).err }, "disputes_of_intent"},
 		{
-			"what is told of a dispute",
+			"the disputes of a payment",
 			func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) },
 			"",
 		},
@@ -183,6 +183,12 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"a session", func() error { return second(tx.Session("x")).err }, ""},
 		{"a new session", func() error { return tx.AddSession(session("cs_1", noon())) }, ""},
 		{
+			"the open session of a buyer",
+			func() error { return second(l.BuyerSession(t.Context(), "browser", "dev:1", "price_1")).err },
+			"sessions_of_buyer",
+		},
+		{"a session that has ended", func() error { return tx.EndSession("cs_1") }, ""},
+		{
 			"the sessions that are open",
 			func() error { return second(l.OpenSessions(t.Context(), true, noon())).err },
 			"sessions_end",
@@ -192,7 +198,14 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
 		{"a fact", func() error { return second(tx.Meta("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
-		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
+		{"a payment by its token", func() error {
+			return second(l.PaymentOfToken(t.Context(), payment.TokenOf(payment.CreditID("x"), [16]byte{}))).err
+		}, ""},
+		{
+			"a payment by a token from before",
+			func() error { return second(l.PaymentOfToken(t.Context(), "x")).err },
+			"payments_of_old_token",
+		},
 		{
 			"payments by their tokens",
 			func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err },
@@ -202,7 +215,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{
 			"the attempts of some payments",
 			func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err },
-			"attempts_of_payment",
+			"attempts USING PRIMARY KEY",
 		},
 		{"a request", func() error { return second(l.HasRequest(t.Context(), "x")).err }, ""},
 		{"beginning a request", func() error {

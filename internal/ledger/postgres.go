@@ -3,12 +3,12 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,35 +16,30 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"notepay/internal/dsn"
-	"notepay/internal/vendortime"
 )
 
-// postgresWriter runs each update in its own serializable transaction. It retries when PostgreSQL
-// reports a serialization failure.
-type postgresWriter struct {
-	db   *sql.DB
-	lock *postgresLock
+const (
+	// maxPostgresReaders is the size of the pool for reads. The writer and the lease have one
+	// connection each besides.
+	maxPostgresReaders = 10
+	// connectTimeout bounds one attempt to connect.
+	connectTimeout = 4 * time.Second
+)
 
-	underWay sync.RWMutex // held for reading by each update, for writing by stop
-	stopped  bool         // guarded by underWay
+// errReadOnly is returned for a connection to a replica, or to a server that an operator made
+// read-only.
+var errReadOnly = errors.New("the database is read-only")
 
-	clock *vendortime.Clock
+// postgresServer opens connections. It keeps no state in their sessions, because a pooler may give
+// each transaction another session.
+type postgresServer struct {
+	config *pgx.ConnConfig
+	// epoch grows when a connection fails. Readers then replace the connections of earlier epochs,
+	// which may lead to a server that is gone, silent or not the primary any more.
+	epoch atomic.Int64
 }
 
-// maxConnections is the size of the pool. One connection holds the lock.
-const maxConnections = 16
-
-// maxRetries bounds the retries after serialization failures. The caller then gets the error.
-const maxRetries = 20
-
-// sessionSettings are not part of the URL, because poolers reject unknown settings at connection
-// start. They let the server notice within seconds that this process or its host is gone. The
-// server then releases the lock and the locked rows.
-const sessionSettings = `SET idle_in_transaction_session_timeout = '15s';
-	SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2`
-
-// connectPostgres prepares a pool, which connects on first use.
-func connectPostgres(url string) (*sql.DB, error) {
+func parsePostgres(url string) (*postgresServer, error) {
 	if err := dsn.Check(url); err != nil {
 		return nil, fmt.Errorf("DATABASE_URL %w", err)
 	}
@@ -59,150 +54,145 @@ func connectPostgres(url string) (*sql.DB, error) {
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive}
 	config.DialFunc = dialer.DialContext
-	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		_, err := conn.PgConn().Exec(ctx, sessionSettings).ReadAll()
-		if err != nil {
-			return errors.Join(err, conn.Close(ctx))
-		}
-		return nil
-	}))
-	db.SetMaxOpenConns(maxConnections)
-	db.SetMaxIdleConns(maxConnections)
-	return db, nil
+	return &postgresServer{config: config}, nil
 }
 
-func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Ledger, error) {
-	db, err := connectPostgres(url)
+// readers returns a pool for reads, which connects on first use.
+func (s *postgresServer) readers() *sql.DB {
+	const epoch = "epoch"
+	outdated := func(conn *pgx.Conn) bool { return conn.PgConn().CustomData()[epoch] != s.epoch.Load() }
+	db := stdlib.OpenDB(*s.config,
+		stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
+			conn.PgConn().CustomData()[epoch] = s.epoch.Load()
+			return nil
+		}),
+		// A ping of an outdated connection could wait for a silent server.
+		stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool {
+			return p.IdleDuration > time.Second && !outdated(p.Conn)
+		}),
+		stdlib.OptionResetSession(func(_ context.Context, conn *pgx.Conn) error {
+			if outdated(conn) {
+				return driver.ErrBadConn
+			}
+			return nil
+		}),
+	)
+	db.SetMaxOpenConns(maxPostgresReaders)
+	db.SetMaxIdleConns(maxPostgresReaders)
+	return db
+}
+
+// connect opens a connection that accepts writes. timeline names the history of the server's data:
+// it changes when a replica is promoted or a backup restored. It is "" if the server does not
+// report it.
+func (s *postgresServer) connect(ctx context.Context) (conn *pgx.Conn, timeline string, err error) {
+	conn, err = pgx.ConnectConfig(ctx, s.config)
+	if err != nil {
+		return nil, "", fmt.Errorf("connect: %w", err)
+	}
+	var readOnly string
+	err = conn.QueryRow(ctx, `SELECT current_setting('transaction_read_only')`).Scan(&readOnly)
+	if err == nil && readOnly == "on" {
+		err = errReadOnly
+	}
+	if err != nil {
+		s.drop(conn)
+		return nil, "", fmt.Errorf("connect: %w", err)
+	}
+	err = conn.QueryRow(ctx, `SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`).Scan(&timeline)
+	if err != nil && conn.IsClosed() {
+		return nil, "", fmt.Errorf("connect: %w", err)
+	}
+	return conn, timeline, nil // without the timeline, if the server does not report it
+}
+
+// drop closes a connection at once and makes the readers replace theirs.
+func (s *postgresServer) drop(conn *pgx.Conn) {
+	s.epoch.Add(1)
+	hangUp(conn)
+}
+
+// hangUp closes a connection without waiting for the server.
+func hangUp(conn *pgx.Conn) {
+	_ = conn.PgConn().Conn().SetDeadline(time.Now()) // the server may be silent, and the farewell is not needed
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+func (o Opening) openPostgres(ctx context.Context, url string) (*Ledger, error) {
+	server, err := parsePostgres(url)
 	if err != nil {
 		return nil, err
 	}
-	locking, cancel := context.WithTimeout(ctx, 2*connectTimeout)
-	defer cancel()
-	lock, err := takeLock(locking, db)
+	i, err := join(ctx, server, o.Identity, o.Clock)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, err
 	}
-	w := &postgresWriter{db: db, lock: lock, clock: clock}
-	unlock := func() error { lock.release(); return nil }
-	l := &Ledger{reads: readPool{DB: db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: unlock}
-	opened := time.Now().Truncate(time.Millisecond)
-	migrating := func(fn func(*Tx) error) error {
-		ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
-		defer cancel()
-		return w.update(ctx, fn)
-	}
-	err = migrate(ctx, migrating, toPostgres)
-	if err == nil {
-		err = l.Update(ctx, func(tx *Tx) error { return tx.SetMeta(metaOpened, opened) })
-	}
+	w := newPostgresWriter(server, i, o.Clock)
+	err = migrator{
+		schema:  o.schema,
+		begin:   func(fn func(*Tx) error) error { return w.migrate(ctx, fn) },
+		dialect: toPostgres,
+		waiting: o.Waiting,
+	}.run(ctx)
 	if err != nil {
-		lock.release()
-		return nil, errors.Join(err, db.Close())
+		w.disconnect()
+		i.release()
+		return nil, err
 	}
-	lock.keep(opened, func(err error) { l.writes.add(time.Now(), err) })
+	l := &Ledger{
+		reads:    readPool{DB: server.readers()},
+		writer:   w,
+		writes:   newWriteLog(),
+		lost:     i.lost,
+		instance: i,
+		unlock:   func() error { i.release(); return nil },
+	}
+	go w.run()
 	return l, nil
 }
 
 // toPostgres replaces the few words in which the dialects differ.
 func toPostgres(statement string) string {
-	return strings.NewReplacer(") STRICT", ")", " INTEGER", " BIGINT").Replace(statement)
+	return strings.NewReplacer(
+		") STRICT, WITHOUT ROWID", ")",
+		") STRICT", ")",
+		" INTEGER PRIMARY KEY", " BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+		" INTEGER", " BIGINT",
+	).Replace(statement)
 }
 
-// goneGrace is how long a running transaction may continue after its caller has gone.
-const goneGrace = 2 * time.Second
-
-// update runs fn and retries it while PostgreSQL reports serialization failures. When the caller
-// goes away, a running transaction gets goneGrace to finish. Ending it at once would leave unknown
-// whether it was committed.
-func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
-	w.underWay.RLock()
-	defer w.underWay.RUnlock()
-	if w.stopped {
-		return ErrClosed
-	}
-	inside, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	if deadline, ok := ctx.Deadline(); ok {
-		inside, cancel = context.WithDeadline(inside, deadline)
-		defer cancel()
-	}
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(goneGrace, cancel) })()
-	for n := 0; ; n++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := w.lock.held(); err != nil {
-			return err
-		}
-		err := w.once(inside, fn)
-		if n == maxRetries || !orderFailure(err) {
-			return err
-		}
-		// A random wait, so that the same transactions do not collide again.
-		time.Sleep(rand.N(time.Millisecond << min(n, 6)))
-	}
-}
-
-func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
-	t, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
-		rollbackErr := t.Rollback()
-		if errors.Is(rollbackErr, sql.ErrTxDone) {
-			rollbackErr = nil // the deadline has already ended the transaction
-		}
-		return joinIf(err, rollbackErr)
-	}
-	if err := t.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-// orderFailure reports whether err is serialization_failure or deadlock_detected (PostgreSQL,
-// appendix A). It includes unique_violation, because two concurrent inserts of one key may fail
-// with it before the order is checked. On retry the second insert finds the first row.
-func orderFailure(err error) bool {
+// keepsConnection reports whether a connection can be used after err: the server rejected a value,
+// a row, an order or a statement, or ended a statement that took too long (PostgreSQL, appendix A).
+// After all other errors the server stops, starts, is read-only or lacks something, and the next
+// connection may reach a better one.
+func keepsConnection(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == "40001" || e.Code == "40P01" || e.Code == "23505")
+	if !ok {
+		return false
+	}
+	switch e.Code[:min(2, len(e.Code))] {
+	case "22", "23", "40", "42":
+		return true
+	}
+	return e.Code == statementTimeout
+}
+
+const (
+	statementTimeout = "57014" // query_canceled
+	lockTimeout      = "55P03" // lock_not_available
+	divisionByZero   = "22012"
+	rootOfNegative   = "2201F" // invalid_argument_for_power_function
+	uniqueViolation  = "23505"
+)
+
+// isPostgres reports whether err is PostgreSQL's error with this code.
+func isPostgres(err error, code string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == code
 }
 
 // unstorable reports whether err is character_not_in_repertoire (PostgreSQL, appendix A), for a
 // zero byte or invalid UTF-8. SQLite finds no row instead.
-func unstorable(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "22021"
-}
-
-func (w *postgresWriter) stop() {
-	w.underWay.Lock()
-	defer w.underWay.Unlock()
-	w.stopped = true
-}
-
-func (w *postgresWriter) close() error { return nil } // Ledger.Close closes the pool, which is Ledger.reads
-
-type postgresTx struct {
-	ctx context.Context
-	tx  *sql.Tx
-}
-
-func (t postgresTx) exec(query string, args ...any) (int64, error) {
-	result, err := t.tx.ExecContext(t.ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (t postgresTx) query(query string, args ...any) (resultRows, error) {
-	rows, err := t.tx.QueryContext(t.ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	return rows, nil
-}
+func unstorable(err error) bool { return isPostgres(err, "22021") }

@@ -8,7 +8,7 @@ import (
 func TestOpenErrorsOmitThePassword(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{
-		"nobody listens":          "postgres://notepay:hunter2@127.0.0.1:1/notepay",
+		"no server listens":       "postgres://notepay:hunter2@127.0.0.1:1/notepay",
 		"a bad escape":            "postgres://notepay:hunter2%zz@127.0.0.1:1/notepay",
 		"a space":                 "postgres://notepay:hunter2 @127.0.0.1:1/notepay",
 		"a number and a slash":    "postgres://notepay:12/hunter2@127.0.0.1:1/notepay",

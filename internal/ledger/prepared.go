@@ -82,6 +82,14 @@ func (c *preparedConn) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
+// expect knows its result at once, because a statement of SQLite needs no round trip.
+func (c *preparedConn) expect(query string, args ...any) (bool, error) {
+	n, err := c.exec(query, args...)
+	return n == 1, err
+}
+
+func (c *preparedConn) run(query string, args ...any) error { return errOnly(c.exec(query, args...)) }
+
 func (c *preparedConn) query(query string, args ...any) (resultRows, error) {
 	s, err := c.prepare(query)
 	if err != nil {

@@ -38,7 +38,7 @@ const (
 // NextDue returns when the next step of a part of the queue is due. It returns the zero time if the
 // part is empty.
 func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+string(p))
+	rows, err := l.reads.queryOften(ctx, `SELECT `+string(p))
 	return one(rows, err, scanInstant)
 }
 
@@ -46,7 +46,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 // failed call. It returns the zero time if there is none. A credit with a failed call waits for its
 // device or for Notehub, and says nothing about the length of the queue.
 func (l *Ledger) OldestUntried(ctx context.Context) (time.Time, error) {
-	rows, err := l.reads.QueryContext(
+	rows, err := l.reads.queryOften(
 		ctx,
 		`SELECT created_at FROM payments WHERE `+unsentQueued+` AND (expires_at IS NULL OR expires_at > $1)
 		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`,
@@ -75,7 +75,7 @@ const lateLookup = 15 * time.Minute
 
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT
+	rows, err := l.reads.queryOften(ctx, `SELECT
 		(SELECT count(*) FROM payments WHERE `+unsentQueued+`),
 		(SELECT min(created_at) FROM payments WHERE `+unsentQueued+`),
 		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $1),
@@ -158,6 +158,9 @@ func (tx *Tx) DueWaits(limit int) ([]payment.Payment, error) { return tx.due(due
 
 // CallUnderWay reports whether this process has a running call to Notehub for a device.
 func (tx *Tx) CallUnderWay(device string) (bool, error) {
+	if tx.memory != nil {
+		return tx.memory.calls(device, tx.Now), nil
+	}
 	rows, err := tx.db.query(`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
 		tx.Now.UnixMilli(), device)
 	return Found(errOnly(one(rows, err, scanInstant)))
@@ -203,15 +206,21 @@ func (tx *Tx) Waiting() (list []payment.Payment, err error) {
 
 // ShortenLease makes the lease of a payment end no later than until.
 func (tx *Tx) ShortenLease(id string, until time.Time) error {
-	_, err := tx.exec(`UPDATE payments SET due_at = $1 WHERE id = $2 AND in_flight <> `+leaseFree+` AND due_at > $1`,
+	tx.memory.shorten(id, until)
+	_, err := tx.exec(`UPDATE payments SET rev = rev + 1, due_at = $1
+		WHERE id = $2 AND in_flight <> `+leaseFree+` AND due_at > $1`,
 		until.UnixMilli(), id)
 	return err
 }
 
 // ClampTimes moves recording times that lie in the future to now, and due times of look-ups to
-// lookupsDue at the latest.
+// lookupsDue at the latest. In a restored backup, SetQuarantined moves the recording times, because
+// RestoredPayments compares them with the restore.
 func (tx *Tx) ClampTimes(lookupsDue time.Time) error {
-	_, err := tx.exec(`UPDATE payments SET created_at = $1 WHERE created_at > $1`, tx.Now.UnixMilli())
+	restored, err := Found(errOnly(tx.Meta(metaRestored)))
+	if err == nil && !restored {
+		err = tx.clampCreated()
+	}
 	_, lookupErr := tx.exec(`UPDATE lookups SET due_at = $1 WHERE due_at > $1`, lookupsDue.UnixMilli())
 	return errors.Join(err, lookupErr)
 }

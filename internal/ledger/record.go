@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -128,55 +127,4 @@ const maxNames = 4
 // follows reports whether a log with one generation may belong to a database with the other.
 func follows(log, database string) bool {
 	return log == database || slices.Contains(strings.Fields(log), generationName(database))
-}
-
-// logHeader is the header of a -wal file (sqlite.org/fileformat2.html, 4.1).
-type logHeader struct {
-	PageSize int64
-	Salts    string
-}
-
-const (
-	logHeaderSize   = 32
-	frameHeaderSize = 24
-)
-
-// parseLogHeader reads the header of a log. It returns false for a log that is empty or that SQLite
-// would ignore.
-func parseLogHeader(b []byte) (h logHeader, ok bool) {
-	if len(b) < logHeaderSize || binary.BigEndian.Uint32(b)&^1 != 0x377f0682 {
-		return logHeader{}, false
-	}
-	h = logHeader{PageSize: int64(binary.BigEndian.Uint32(b[8:])), Salts: hex.EncodeToString(b[16:24])}
-	return h, h.PageSize >= 512 && h.PageSize <= 65536
-}
-
-// pageSize returns the page size of the database that begins with b (sqlite.org/fileformat2.html,
-// 1.3.2). It returns 0 if b is not the start of a database.
-func pageSize(b []byte) int64 {
-	if len(b) < 100 || string(b[:16]) != "SQLite format 3\x00" {
-		return 0
-	}
-	size := int64(binary.BigEndian.Uint16(b[16:]))
-	if size == 1 {
-		return 65536
-	}
-	return size
-}
-
-// frameOffset returns the offset of the nth frame of the log, counted from 1.
-func (h logHeader) frameOffset(n int64) int64 {
-	return logHeaderSize + (n-1)*(frameHeaderSize+h.PageSize)
-}
-
-// indexSize is the number of bytes to read from a -shm file.
-const indexSize = 136
-
-// parseIndex reads a -shm file (sqlite.org/walformat.html, 2.1). It returns the salts of the log
-// and whether a checkpoint has begun to write that log's pages to the database.
-func parseIndex(b []byte) (salts string, written, ok bool) {
-	if len(b) < indexSize || !bytes.Equal(b[:48], b[48:96]) {
-		return "", false, false
-	}
-	return hex.EncodeToString(b[32:40]), binary.NativeEndian.Uint32(b[128:]) > 0, true
 }

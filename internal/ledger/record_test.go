@@ -31,12 +31,12 @@ func TestRecord(t *testing.T) {
 		torn := append([]byte(nil), content...)
 		torn[at] ^= 0x20
 		if _, ok := parseRecord(torn); ok {
-			t.Errorf("a record with a changed byte %d is taken", at)
+			t.Errorf("a record with a changed byte %d is accepted", at)
 		}
 	}
 	for _, none := range []string{"", "\n", recordMagic, string(content[:200]), strings.Repeat(" ", recordSize)} {
 		if _, ok := parseRecord([]byte(none)); ok {
-			t.Errorf("%q is taken for a record", none)
+			t.Errorf("%q is accepted as a record", none)
 		}
 	}
 }

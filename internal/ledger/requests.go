@@ -17,7 +17,7 @@ var ErrOtherRequest = errors.New("this key was used for another request")
 // the transaction fails, the key is free again. For a key used within RequestsKept it returns
 // repeated and the stored answer. It returns ErrOtherRequest if the key belongs to another request.
 func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, err error) {
-	if _, err := tx.exec(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
+	if err := tx.run(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
 		return "", false, fmt.Errorf("forget old requests: %w", err)
 	}
 	n, err := tx.exec(`INSERT INTO requests (id, request, answer, at) VALUES ($1, $2, '', $3)

@@ -37,6 +37,9 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	if err := files.mayRestore(copied); err != nil {
 		return "", err
 	}
+	if err := files.mayReplace(ctx); err != nil {
+		return "", err
+	}
 	prepared := files.path + restoring
 	defer func() {
 		if err != nil && files.record.State != stateRestoring {
@@ -142,6 +145,23 @@ func (f *ledgerFiles) mayRestore(copied string) error {
 		return nil // a copy on a read-only medium has no notepay running on it
 	}
 	return unlock(held)
+}
+
+// mayReplace returns ErrMoved if the ledger was moved, because the database works in its place. A
+// ledger that cannot be read may be replaced.
+func (f *ledgerFiles) mayReplace(ctx context.Context) error {
+	settings := "immutable=1" // SQLite then creates no files beside it
+	if log, _, err := f.stat("-wal"); err != nil || log.Size > 0 {
+		settings = "mode=ro"
+	}
+	if database, _, err := f.stat(""); err != nil || database.Size == 0 {
+		return nil
+	}
+	err := runOn(ctx, f.path, settings, func(db *sql.DB) error { return readableSchema(ctx, db) })
+	if errors.Is(err, ErrMoved) {
+		return err
+	}
+	return nil
 }
 
 // replace puts the prepared copy in the ledger's place, as the record announces. It may run again
@@ -258,10 +278,5 @@ func isLedger(ctx context.Context, db *sql.DB) error {
 	if tables != 4 {
 		return errors.New("it is no ledger of notepay")
 	}
-	rows, err := db.QueryContext(ctx, `SELECT name FROM migrations`)
-	names, err := all(rows, err, func(s scanner) (name string, err error) { return name, s.Scan(&name) })
-	if err != nil {
-		return err
-	}
-	return knownMigrations(names)
+	return readableSchema(ctx, db)
 }

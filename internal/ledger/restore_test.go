@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"notepay/internal/payment"
 )
 
 // restorable returns a ledger with the payments "one" and "two", whose process was killed, and a
@@ -54,12 +52,12 @@ func TestRestore(t *testing.T) {
 	wantOwner(t, path)
 	l := open(t, path)
 	wantStored(t, l, []string{"cs_one"})
-	judged := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+	judged := inTx(l, (*Tx).RestoredPayments)
 	if judged.err != nil || len(judged.got) != 1 {
 		t.Errorf("%d payments to be judged, %v; want the copy's", len(judged.got), judged.err)
 	}
 	if len(l.Notices()) != 0 {
-		t.Errorf("the operator is told %q; want nothing", l.Notices())
+		t.Errorf("notices %q; want none", l.Notices())
 	}
 	closeLedger(t, l)
 
@@ -200,7 +198,7 @@ func TestRestoreThatCannotMoveTheLedger(t *testing.T) {
 	l := open(t, path)
 	wantStored(t, l, []string{"cs_false", "cs_last", "cs_true"})
 	if len(l.Notices()) != 0 {
-		t.Errorf("the operator is told %q; want nothing", l.Notices())
+		t.Errorf("notices %q; want none", l.Notices())
 	}
 }
 
@@ -269,7 +267,7 @@ func TestRestoreAfterAnInterruption(t *testing.T) {
 					return
 				}
 				wantStored(t, l, []string{"cs_one"})
-				read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+				read := inTx(l, (*Tx).RestoredPayments)
 				if len(read.got) != 1 {
 					t.Errorf("%d payments to be judged; want the copy's", len(read.got))
 				}

@@ -78,16 +78,16 @@ const newestFirst = ` ORDER BY created_at DESC, id DESC LIMIT `
 // MaxScan a page may hold fewer payments than the limit, even none, and still have a next page. It
 // returns ErrCursor for an unknown cursor.
 func (l *Ledger) Payments(ctx context.Context, f Filter) (list []payment.Payment, next string, err error) {
-	var conditions, examined query
+	var conditions, bounded query
 	if err := f.indexed(&conditions); err != nil {
 		return nil, "", err
 	}
-	f.examined(&examined)
+	f.bounded(&bounded)
 	since := position{}
 	if !f.From.IsZero() {
 		since.at = f.From.UnixMilli()
 	}
-	if f.MaxScan > 0 && len(examined.conditions) > 0 {
+	if f.MaxScan > 0 && len(bounded.conditions) > 0 {
 		span := conditions.from("created_at", since)
 		rows, err := l.reads.QueryContext(
 			ctx,
@@ -102,7 +102,7 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []payment.Payment
 		}
 	}
 	conditions = conditions.from("created_at", since)
-	f.examined(&conditions)
+	f.bounded(&conditions)
 	rows, err := l.reads.QueryContext(
 		ctx,
 		`SELECT `+paymentColumns+` FROM payments`+conditions.where()+newestFirst+strconv.Itoa(f.Limit+1),
@@ -148,8 +148,8 @@ func (f *Filter) indexed(q *query) error {
 	return nil
 }
 
-// examined adds the other conditions.
-func (f *Filter) examined(q *query) {
+// bounded adds the other conditions.
+func (f *Filter) bounded(q *query) {
 	if len(f.Devices) > 1 {
 		// The concatenation keeps SQLite from the index of devices, which would make it sort all rows.
 		in(q, "device_uid || ''", f.Devices)

@@ -50,6 +50,33 @@ func testSessions(t *testing.T, database string) {
 	if got := sorted(l.OpenSessions(t.Context(), true, now)); !slices.Equal(got, []Session{sold, later}) {
 		t.Errorf("open are %+v; want those that have neither ended nor a payment", got)
 	}
+	buyer := func() (Session, error) { return l.BuyerSession(t.Context(), "browser", "dev:1", "price_warm") }
+	mine, second := session("cs_8", now.Add(time.Minute)), session("cs_9", now.Add(time.Minute))
+	for _, s := range []*Session{&mine, &second} {
+		s.Plan.PriceID, s.Browser, s.URL = "price_warm", "browser", "https://pay.example.com/"+s.ID
+	}
+	mustUpdate(t, l, func(tx *Tx) error { return tx.AddSession(mine) })
+	if got, err := buyer(); err != nil || got != mine {
+		t.Errorf("the buyer has %+v, %v; want %+v", got, err, mine)
+	}
+	if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AddSession(second) }); err == nil {
+		t.Error("a second open session of a buyer was stored")
+	}
+	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.ReplaceSession(mine.ID), tx.AddSession(second)) })
+	if got, err := buyer(); err != nil || got != second {
+		t.Errorf("the buyer has %+v, %v; want %+v", got, err, second)
+	}
+	mine.State = SessionReplaced
+	if got := sorted(l.OpenSessions(t.Context(), true, now)); !slices.Equal(got, []Session{sold, later, mine, second}) {
+		t.Errorf("open are %+v; want also the replaced one", got)
+	}
+	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.EndSession(mine.ID), tx.EndSession(second.ID)) })
+	if got, err := buyer(); !errors.Is(err, ErrNotFound) {
+		t.Errorf("after its end the buyer has %+v, %v; want none", got, err)
+	}
+	if got := sorted(l.OpenSessions(t.Context(), true, now)); !slices.Equal(got, []Session{sold, later}) {
+		t.Errorf("open are %+v; want none that has ended", got)
+	}
 	plans, err := l.SessionPlans(t.Context(), true)
 	slices.SortFunc(plans, func(a, b payment.Offer) int { return cmp.Compare(a.PriceID, b.PriceID) })
 	if want := []payment.Offer{over.Plan, later.Plan}; err != nil || !slices.Equal(plans, want) {
@@ -64,7 +91,7 @@ func testSessions(t *testing.T, database string) {
 		"a negative amount": free,
 	} {
 		if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AddSession(bad) }); err == nil {
-			t.Errorf("%s was taken", name)
+			t.Errorf("%s was stored", name)
 		}
 	}
 }

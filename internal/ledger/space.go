@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -14,7 +13,7 @@ type Space struct{ Free, Total uint64 }
 
 const (
 	// spaceFloor is the free space below which sales stop. Open payments still need space: about 4
-	// KiB each in the file, and up to 4 MiB in SQLite's log before SQLite moves it into the file.
+	// KiB each in the file, and up to a quarter of the free space in SQLite's log.
 	spaceFloor = 16 << 20
 	// spaceWarning is the free space below which the operator gets a warning.
 	spaceWarning = 256 << 20
@@ -44,11 +43,7 @@ func (l *Ledger) LogSize() int64 {
 	if l.path == "" {
 		return 0
 	}
-	path := l.path
-	if target, err := filepath.EvalSymlinks(path); err == nil { // SQLite keeps the log beside the link's target
-		path = target
-	}
-	info, err := os.Stat(path + "-wal")
+	info, err := os.Stat(l.path + "-wal")
 	if err != nil {
 		return 0
 	}

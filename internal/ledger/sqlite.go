@@ -18,19 +18,20 @@ const busyTimeout = 5 * time.Second
 
 // sqliteSettings is part of the DSN, so that it applies to every connection of a pool. A PRAGMA
 // statement reaches only one connection. synchronous=FULL makes a commit survive a power cut.
-// journal_size_limit cuts a log that grew because of a slow reader to 16 MiB.
+// journal_size_limit cuts a log that grew because of a slow reader to 36 MiB. That is above
+// logFrames, because a log that shrinks has to grow again.
 const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)" +
-	"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(16777216)"
+	"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(37748736)"
 
 // maxReaders is the size of the read-only pool. More connections cost memory and bring no speed.
 const maxReaders = 4
 
-func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
+func (o Opening) openSQLite(ctx context.Context, path string) (*Ledger, error) {
 	files, err := lockFiles(path)
 	if err != nil {
 		return nil, err
 	}
-	l, err := openHeld(ctx, files, clock)
+	l, err := o.openHeld(ctx, files)
 	if err != nil {
 		return nil, errors.Join(err, files.release())
 	}
@@ -39,7 +40,7 @@ func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Led
 
 // openHeld opens a ledger whose lock the caller holds. When it returns an error, SQLite has closed
 // all files.
-func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) (*Ledger, error) {
+func (o Opening) openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 	is, err := files.admit(ctx)
 	if err != nil {
 		return nil, err
@@ -53,7 +54,7 @@ func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) 
 		return nil, err
 	}
 	writes.SetMaxOpenConns(1)
-	shared, err := startSharedWriter(ctx, writes, files, clock)
+	shared, err := startSharedWriter(ctx, writes, files, o)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -78,7 +79,7 @@ func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) 
 	reads.SetMaxOpenConns(maxReaders)
 	reads.SetMaxIdleConns(maxReaders)
 	return &Ledger{
-		reads:     readPool{reads, files.condition},
+		reads:     readPool{reads, files.condition, &preparedReads{statements: map[string]*sql.Stmt{}}},
 		writer:    shared,
 		writes:    newWriteLog(),
 		path:      files.path,
@@ -103,26 +104,25 @@ type sharedWriter struct {
 	files   *ledgerFiles
 	sealed  bool // the log already has the generation of its end
 	clock   *vendortime.Clock
-}
 
-type update struct {
-	fn   func(*Tx) error
-	err  error
-	done chan struct{}
+	mover     *mover
+	commits   int   // since the start
+	maxFrames int64 // ledgerFiles.maxFrames as of the last look
 }
-
-// maxBatch bounds how long the first update of a batch waits for the others.
-const maxBatch = 256
 
 func startSharedWriter(
 	ctx context.Context,
 	db *sql.DB,
 	files *ledgerFiles,
-	clock *vendortime.Clock,
+	o Opening,
 ) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
+	}
+	mover, err := openMover(files.path)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	prepared := newPreparedConn(conn, files.condition)
 	w := &sharedWriter{
@@ -131,22 +131,23 @@ func startSharedWriter(
 		shrinks: make(chan chan struct{}),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
-		tx:      Tx{db: prepared},
+		tx:      Tx{db: prepared, memory: newMemory()},
 		files:   files,
-		clock:   clock,
+		clock:   o.Clock,
+		mover:   mover,
 	}
-	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
+	same := func(statement string) string { return statement }
+	if err := (migrator{schema: o.schema, begin: w.alone, dialect: same}).run(ctx); err != nil {
 		prepared.close()
-		return nil, err
+		return nil, errors.Join(err, mover.close())
 	}
 	return w, nil
 }
 
-func (w *sharedWriter) update(ctx context.Context, fn func(*Tx) error) error {
+func (w *sharedWriter) update(ctx context.Context, u *update) error {
 	if err := ctx.Err(); err != nil {
 		return err // the select below picks a ready case at random
 	}
-	u := &update{fn: fn, done: make(chan struct{})}
 	select {
 	case w.updates <- u:
 		<-u.done
@@ -166,7 +167,7 @@ func (w *sharedWriter) stop() {
 // close closes the database, except one that was overwritten. That one stays open until the process
 // ends, because SQLite would move the log into it on close.
 func (w *sharedWriter) close() error {
-	err := w.files.closeLog()
+	err := errors.Join(w.mover.close(), w.files.closeLog())
 	if w.files.abandoned {
 		return err
 	}
@@ -178,7 +179,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 	defer conn.close()
 	defer w.leave()
 	batch := make([]*update, 0, maxBatch)
-	for n := 0; ; {
+	for {
 		select {
 		case u := <-w.updates:
 			batch = append(batch[:0], u)
@@ -186,24 +187,19 @@ func (w *sharedWriter) run(conn *preparedConn) {
 			w.shrinkLog()
 			close(shrunk)
 			continue
+		case <-w.mover.done:
+			w.mover.underWay = false
+			w.moveLog("RESTART")
+			continue
 		case <-w.closing:
 			return
 		}
-		for more := true; more && len(batch) < maxBatch; {
-			select {
-			case u := <-w.updates:
-				batch = append(batch, u)
-			default:
-				more = false
-			}
-		}
+		batch = gather(batch, w.updates, w.closing)
 		w.commit(batch)
 		for _, u := range batch {
 			close(u.done)
 		}
-		if n++; (n%logCheckInterval == 0 || w.files.busy()) && w.files.logHas(w.files.maxFrames()) {
-			w.moveLog("RESTART")
-		}
+		w.keepLogShort()
 	}
 }
 
@@ -233,8 +229,6 @@ func (w *sharedWriter) commit(batch []*update) {
 	}
 }
 
-type closureError struct{ error }
-
 // alone runs fn in its own transaction. If notepay stops before COMMIT returns, the disk holds all
 // of the transaction or nothing. The caller has not been told of success in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
@@ -244,6 +238,7 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	}
 	if err := call(fn, &w.tx); err != nil {
 		_, rollbackErr := w.tx.exec("ROLLBACK")
+		w.tx.memory.rollback()
 		w.reuseLog(err)
 		return joinIf(err, rollbackErr)
 	}
@@ -251,9 +246,11 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 		// A failed COMMIT may leave the transaction open. If it does not, the ROLLBACK fails, and
 		// its error adds nothing.
 		_, _ = w.tx.exec("ROLLBACK")
+		w.tx.memory.rollback()
 		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)
 	}
+	w.tx.memory.commit()
 	if err := w.files.verify(); err != nil {
 		return fmt.Errorf("commit: %w", err) // the change is on disk, but the next start will not find it
 	}
@@ -261,15 +258,16 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 }
 
 // reuseLog moves SQLite's log into the file after a write failed for lack of space. The next write
-// then starts at the beginning of the log and needs no new space. SQLite itself moves the log only
-// after 1,000 pages, and a small disk is full before. If notepay stops in between, file and log are
-// as valid as before.
+// then starts at the beginning of the log and needs no new space. Otherwise the log is moved only
+// after some thousand pages, and a small disk is full before. If notepay stops in between, file and
+// log are as valid as before.
 func (w *sharedWriter) reuseLog(err error) {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
 		return
 	}
 	w.moveLog(passive)
+	w.maxFrames = 0 // the free space has changed
 }
 
 // shrinkLog moves SQLite's log into the file and truncates it, unless a reader uses the log.
@@ -280,21 +278,3 @@ const (
 	sqliteFull        = 13
 	sqliteWriteFailed = 778 // for example a limit on file sizes
 )
-
-// joinIf returns err unchanged, so that callers can compare it, unless there is a second error.
-func joinIf(err, second error) error {
-	if second == nil {
-		return err
-	}
-	return errors.Join(err, second)
-}
-
-// call runs fn and returns a panic as an error, so that the writer survives.
-func call(fn func(*Tx) error, tx *Tx) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a transaction: %v", p)
-		}
-	}()
-	return fn(tx)
-}

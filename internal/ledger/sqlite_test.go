@@ -184,7 +184,8 @@ func TestRejectedCommitLeavesNoTransactionOpen(t *testing.T) {
 		return errors.Join(
 			err,
 			tx.SetMeta("half", tx.Now),
-			tx.AddAttempt("cr_unknown", posted()),
+			second(tx.exec(`INSERT INTO attempts (n, seq, at, action, outcome, status, detail, took_ms)
+				VALUES (999, 0, 0, 'note', 'ok', 0, '', 0)`)).err,
 		)
 	})
 	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {

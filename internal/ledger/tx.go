@@ -10,17 +10,36 @@ import (
 // Tx is a transaction. It is valid only inside the function that receives it.
 type Tx struct {
 	// Now is the same for the whole transaction, so that its rows agree.
-	Now time.Time
-	db  statements
+	Now    time.Time
+	db     statements
+	memory *memory // nil if the writer keeps none
+	self   string  // the id of this instance; "" on SQLite
 }
 
 // statements is the interface that both databases implement.
 type statements interface {
 	exec(query string, args ...any) (rowsAffected int64, err error)
 	query(query string, args ...any) (resultRows, error)
+
+	// expect executes a statement that normally changes exactly one row, and reports whether it did.
+	//
+	// A writer may queue the statement and return true before it knows. If it finds out later that
+	// the statement changed another number of rows, or failed, it rolls back the whole transaction.
+	// Then it runs each update again in a transaction of its own, in which expect executes its
+	// statement at once. So a function has to be right for both results, and nothing that it did
+	// after a wrong true reaches the disk.
+	expect(query string, args ...any) (met bool, err error)
+
+	// run executes a statement whose number of rows does not matter. A writer may queue it, like one
+	// of expect.
+	run(query string, args ...any) error
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
+
+func (tx *Tx) expect(query string, args ...any) (bool, error) { return tx.db.expect(query, args...) }
+
+func (tx *Tx) run(query string, args ...any) error { return tx.db.run(query, args...) }
 
 // all reads every row of a query with scan. It closes rows.
 func all[T any](rows resultRows, err error, scan func(scanner) (T, error)) (list []T, _ error) {

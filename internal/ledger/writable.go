@@ -52,24 +52,30 @@ func writable(ctx context.Context) func(*sql.DB) error {
 		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return errors.Join(err, conn.Close())
 		}
-		var tables int
-		err = conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables)
+		var migrated bool
+		const hasMigrations = `SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'migrations'`
+		err = conn.QueryRowContext(ctx, hasMigrations).Scan(&migrated)
+		if err == nil && migrated {
+			err = readableSchema(ctx, conn)
+		}
 		_, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return errors.Join(err, rollbackErr, conn.Close())
 	}
 }
 
 func inspectPostgres(ctx context.Context, url string) error {
-	db, err := connectPostgres(url)
+	server, err := parsePostgres(url)
 	if err != nil {
 		return err
 	}
+	db := server.readers()
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
 	var readOnly string
-	var mayCreate bool
+	var mayCreate, migrated bool
 	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'),
-		has_schema_privilege(current_schema(), 'CREATE')`).Scan(&readOnly, &mayCreate)
+		has_schema_privilege(current_schema(), 'CREATE'), to_regclass('migrations') IS NOT NULL`,
+	).Scan(&readOnly, &mayCreate, &migrated)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("connect: %w", err)
@@ -77,6 +83,24 @@ func inspectPostgres(ctx context.Context, url string) error {
 		err = errors.New("the database is read-only")
 	case !mayCreate:
 		err = errors.New("the user may not make tables in the current schema")
+	case migrated:
+		err = readableSchema(ctx, db)
 	}
 	return errors.Join(err, db.Close())
+}
+
+// readableSchema returns why this program may not work on a ledger with its schema, such as ErrNewer
+// or ErrMoved, or nil.
+func readableSchema(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}) error {
+	known, err := programSchema()
+	if err != nil {
+		return err
+	}
+	seen, err := seenMigrations(func(q string) (resultRows, error) { return db.QueryContext(ctx, q) })
+	if err != nil {
+		return err
+	}
+	return known.admits(seen)
 }

@@ -16,7 +16,7 @@ func testCheckWritable(t *testing.T, database string) {
 	}
 	closeLedger(t, l)
 	if err := CheckWritable(t.Context(), database); err != nil {
-		t.Errorf("while nobody uses it: %v", err)
+		t.Errorf("while it is not in use: %v", err)
 	}
 }
 

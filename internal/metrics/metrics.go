@@ -37,6 +37,7 @@ type Metrics struct {
 	// These functions are set before the first scrape.
 	Problems  func() []problem.Problem // returns the current problems; nil: there are none
 	LivePages func() int               // returns the number of open live pages; nil: there are none
+	Leads     func() bool              // reports whether this instance leads; nil: it does
 	Now       func() time.Time         // returns the ledger's time; nil: the host's
 }
 
@@ -112,8 +113,21 @@ func NewMetrics(
 			return float64(m.LivePages())
 		},
 	)
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions,
-		m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
+	leader := prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{
+			Name: "notepay_leader",
+			Help: "1 if this instance makes the calls that only one has to make, else 0.",
+		},
+		func() float64 {
+			if m.Leads == nil || m.Leads() {
+				return 1
+			}
+			return 0
+		},
+	)
+	m.registry.MustRegister(leader, live, m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack,
+		m.links, m.sessions, m.calls, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build,
+		&queue{stats, counts, m}, problems{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

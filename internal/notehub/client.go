@@ -2,6 +2,7 @@ package notehub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,15 +15,17 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"notepay/internal/notefile"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
-// Config is what a Client needs.
+// Config configures a Client.
 type Config struct {
 	APIURL  string
 	Project string // app:...
 	Fleet   string // sell only on this fleet's devices; "" for all
+	AckFile string // the notefile of the machines' answers; "": payment_ack.qo
 	// Token is a personal access token. If it is "", FetchToken gets access tokens.
 	Token string
 	// FetchToken gets a new access token, as the method Token of an oauth2 configuration does. Its
@@ -34,6 +37,9 @@ type Config struct {
 	PerMinute uint          // requests that Notehub allows in any minute; 0 for no limit of our own
 	UserAgent string
 }
+
+// answers returns the notefile of the machines' answers.
+func (c Config) answers() string { return cmp.Or(c.AckFile, notefile.Answers) }
 
 // Client calls Blues Notehub. Each method makes one attempt and returns nil or a *upstream.Error.
 // Only status 401 causes a second attempt, with a new token. A Client is safe for concurrent use

@@ -73,6 +73,7 @@ func (h *testHub) post() error {
 	return h.client.PostNote(
 		context.Background(),
 		fixture.Washer,
+		PaymentFile,
 		payment.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"},
 	)
 }
@@ -90,10 +91,10 @@ func TestCallWithAReplyThatEndsHalfway(t *testing.T) {
 	}))
 	t.Cleanup(half.Close)
 	n := New(testConfig(half.URL))
-	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Unknown)
+	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, PaymentFile, payment.Note{}), upstream.Unknown)
 	_, err := n.Device(t.Context(), fixture.Washer)
 	fixture.Meant(t, "device", err, upstream.Unknown)
-	_, err = n.PendingNotes(t.Context(), fixture.Washer)
+	_, err = n.PendingNotes(t.Context(), fixture.Washer, PaymentFile)
 	fixture.Meant(t, "pending", err, upstream.Unknown)
 	_, err = n.Devices(t.Context())
 	fixture.Meant(t, "devices", err, upstream.Unknown)
@@ -110,14 +111,14 @@ func TestClientDoesNotFollowRedirects(t *testing.T) {
 		t.Cleanup(lead.Close)
 		n := New(testConfig(lead.URL))
 		fixture.Meant(
-			t, fmt.Sprint("note ", status), n.PostNote(t.Context(), fixture.Washer, payment.Note{}),
+			t, fmt.Sprint("note ", status), n.PostNote(t.Context(), fixture.Washer, PaymentFile, payment.Note{}),
 			upstream.Misconfigured,
 		)
 		_, err := n.Device(t.Context(), fixture.Washer)
 		fixture.Meant(t, fmt.Sprint("device ", status), err, upstream.Misconfigured)
 		s := testConfig(lead.URL)
 		withOAuth(&s, nil)
-		err = New(s).PostNote(t.Context(), fixture.Washer, payment.Note{})
+		err = New(s).PostNote(t.Context(), fixture.Washer, PaymentFile, payment.Note{})
 		fixture.Meant(t, fmt.Sprint("token ", status), err, upstream.Retryable)
 	}
 }
@@ -131,12 +132,14 @@ func TestReadsWaitForASlotAndClaimedCallsDoNot(t *testing.T) {
 	}{
 		"note": {false, func(h *testHub) error { return h.post() }},
 		"pending": {false, func(h *testHub) error {
-			_, err := h.client.PendingNotes(context.Background(), fixture.Washer)
+			_, err := h.client.PendingNotes(context.Background(), fixture.Washer, PaymentFile)
 			return err
 		}},
 		"recall": {
 			false,
-			func(h *testHub) error { return h.client.DeleteNote(context.Background(), fixture.Washer, "1:1") },
+			func(h *testHub) error {
+				return h.client.DeleteNote(context.Background(), fixture.Washer, PaymentFile, "1:1")
+			},
 		},
 		"answers": {
 			true,
@@ -204,6 +207,7 @@ func TestLimiterCountsTheTokenCall(t *testing.T) {
 			return h.client.PostNote(
 				t.Context(),
 				fixture.Washer,
+				PaymentFile,
 				payment.Note{PaymentStatus: "completed", CreditID: "cr_1"},
 			)
 		}

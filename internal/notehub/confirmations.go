@@ -8,24 +8,17 @@ import (
 	"errors"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"notepay/internal/bridge"
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
-)
-
-// The notefiles in which machines confirm. A Notecard sends the second one over TLS.
-const (
-	confirmationFile       = "payment_ack.qo"
-	secureConfirmationFile = "payment_ack.qos"
-
-	// confirmationFiles names both in the form of Notehub's filter.
-	confirmationFiles = confirmationFile + "," + secureConfirmationFile
 )
 
 var (
@@ -55,13 +48,14 @@ const (
 
 // DecodeConfirmation decodes an event in the form of a route and of events-cursor (note.Event of
 // blues/note-go). It also returns the event's project, or "" if it names none. parseUID normalizes a
-// device's UID. Decoding is lenient, because firmware and routes write names and states in any case
+// device's UID. file is ACK_FILE; a confirmation may also be in the file of the same name with the
+// other kind of transport. Decoding is lenient, because firmware and routes write names and states in any case
 // and with spaces, and a route may leave fields out.
 //
 // A confirmation that names a credit and is Unusable is no error, because the operator has to see
 // it on the payment.
 func DecodeConfirmation(
-	raw []byte, parseUID func(string) (string, bool),
+	raw []byte, file string, parseUID func(string) (string, bool),
 ) (c payment.Confirmation, project string, err error) {
 	var event struct {
 		ID       json.RawMessage `json:"event"`
@@ -70,6 +64,7 @@ func DecodeConfirmation(
 		App      json.RawMessage `json:"app"`
 		Project  json.RawMessage `json:"project"` // some routes send it instead of app, as an object
 		Received json.RawMessage `json:"received"`
+		When     json.RawMessage `json:"when"`
 		Body     json.RawMessage `json:"body"`
 	}
 	if err := json.Unmarshal(raw, &event); err != nil {
@@ -82,7 +77,7 @@ func DecodeConfirmation(
 	if project = text(event.App); project == "" {
 		project = text(in.ID)
 	}
-	if file := strings.ToLower(text(event.File)); file != confirmationFile && file != secureConfirmationFile {
+	if !slices.Contains(notefile.Both(file), strings.ToLower(text(event.File))) {
 		return c, project, ErrOtherFile
 	}
 	var answer struct {
@@ -92,15 +87,18 @@ func DecodeConfirmation(
 	}
 	_ = json.Unmarshal(event.Body, &answer) // anything but an object names no credit
 	credit := strings.ToLower(text(answer.CreditID))
-	if !creditID.MatchString(credit) {
+	state := strings.ToLower(word(text(answer.State)))
+	ofItself := isNull(answer.CreditID) && (state == payment.MachineOut || state == payment.MachineReady)
+	if !creditID.MatchString(credit) && !ofItself {
 		return c, project, ErrNoCredit
 	}
 	c = payment.Confirmation{
 		EventID:  text(event.ID),
 		CreditID: credit,
-		State:    strings.ToLower(word(text(answer.State))),
+		State:    state,
 		Code:     machineCode(answer.Code),
-		At:       received(event.Received),
+		At:       unixTime(event.Received),
+		SaidAt:   unixTime(event.When),
 	}
 	if c.EventID == "" || len(c.EventID) > maxEventID || upstream.Printable(c.EventID) != c.EventID {
 		sum := sha256.Sum256(raw)
@@ -111,6 +109,12 @@ func DecodeConfirmation(
 		c.Unusable = bridge.ConfirmationNoDevice
 	}
 	switch c.State {
+	case payment.MachineOut, payment.MachineReady:
+		if !ofItself {
+			c.Unusable = bridge.ConfirmationNoState
+		} else if !isDevice {
+			return c, project, ErrNoCredit // nothing says which machine it is
+		}
 	case "started", "done", "failed", "busy", "expired", "duplicate":
 	default:
 		c.Unusable = bridge.ConfirmationNoState
@@ -145,9 +149,9 @@ func machineCode(raw json.RawMessage) string {
 	return word(code)
 }
 
-// received decodes the time at which Notehub received an event, in Unix seconds with a fraction. It
-// returns the zero time for anything else.
-func received(raw json.RawMessage) time.Time {
+// unixTime decodes a time of an event, in Unix seconds with a fraction. It returns the zero time for
+// anything else.
+func unixTime(raw json.RawMessage) time.Time {
 	seconds, err := strconv.ParseFloat(strings.Trim(string(raw), `" `), 64)
 	if err != nil || !(0 < seconds && seconds < 1e11) { // until the year 5138
 		return time.Time{}
@@ -165,7 +169,8 @@ func (n *Client) Confirmations(
 	ctx context.Context,
 	cursor string,
 ) (list []payment.Confirmation, next string, more bool, err error) {
-	query := url.Values{"files": {confirmationFiles}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
+	files := strings.Join(notefile.Both(n.config.answers()), ",")
+	query := url.Values{"files": {files}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
@@ -185,7 +190,7 @@ func (n *Client) Confirmations(
 		if json.Unmarshal(raw, &event) == nil && event.ID != "" {
 			next = event.ID
 		}
-		switch c, _, err := DecodeConfirmation(raw, uid.Parse); {
+		switch c, _, err := DecodeConfirmation(raw, n.config.answers(), uid.Parse); {
 		case err == nil:
 			list = append(list, c)
 		case errors.Is(err, ErrNoCredit):

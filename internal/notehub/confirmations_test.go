@@ -12,6 +12,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/fixture"
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/uid"
@@ -67,6 +68,7 @@ func TestConfirmationsBeginsAtTheCursor(t *testing.T) {
 			State:     "failed",
 			Code:      "E-DOOR",
 			At:        at.UTC(),
+			SaidAt:    at.UTC().Truncate(time.Second),
 		}
 		if len(list) != 1 || list[0] != want || cursor != first || more {
 			t.Errorf("%+v, cursor %q, more %t; want %+v alone", list, cursor, more, want)
@@ -189,6 +191,7 @@ func TestDecodeConfirmation(t *testing.T) {
 		CreditID:  fixture.OneCredit,
 		State:     "started",
 		At:        at,
+		SaidAt:    time.Unix(1, 0).UTC(),
 	}
 	with := func(change func(*payment.Confirmation)) payment.Confirmation { c := good; change(&c); return c }
 	code := func(code string) payment.Confirmation {
@@ -247,7 +250,10 @@ func TestDecodeConfirmation(t *testing.T) {
 		},
 		{"a device with spaces", event(`{"device":" dev:1 "}`), good, nil},
 		{"a time that is a text", event(`{"received":"1700000001.5"}`), good, nil},
-		{"fields that are not needed", event(`{"when":"noon","sn":7,"fleets":"x"}`), good, nil},
+		{
+			"fields that are not needed", event(`{"when":"noon","sn":7,"fleets":"x"}`),
+			with(func(c *payment.Confirmation) { c.SaidAt = time.Time{} }), nil,
+		},
 		{"no device", event(`{"device":""}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is none", event(`{"device":"imei:1"}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is a number", event(`{"device":7}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
@@ -274,7 +280,7 @@ func TestDecodeConfirmation(t *testing.T) {
 		{"a list", `[]`, none, errMalformed},
 		{"null", `null`, none, ErrOtherFile},
 	} {
-		got, app, err := DecodeConfirmation([]byte(row.text), uid.Parse)
+		got, app, err := DecodeConfirmation([]byte(row.text), notefile.Answers, uid.Parse)
 		if got != row.want || !errors.Is(err, row.err) || (err == nil) != (row.err == nil) {
 			t.Errorf("%s: %+v, %v; want %+v, %v", row.name, got, err, row.want, row.err)
 		}
@@ -294,7 +300,7 @@ func TestDecodeConfirmationOfARouteEqualsTheCursors(t *testing.T) {
 			if err := json.NewDecoder(r.Body).Decode(&raw); err != nil {
 				t.Error(err)
 			}
-			c, app, err := DecodeConfirmation(raw, uid.Parse)
+			c, app, err := DecodeConfirmation(raw, notefile.Answers, uid.Parse)
 			if err != nil || app != fixture.Project {
 				t.Errorf("%s: project %q, %v", raw, app, err)
 			}
@@ -321,6 +327,7 @@ func TestDecodeConfirmationOfARouteEqualsTheCursors(t *testing.T) {
 			h.client.PostNote(
 				t.Context(),
 				fixture.Washer,
+				PaymentFile,
 				payment.Note{PaymentStatus: "completed", CreditID: fixture.OneCredit},
 			),
 			upstream.OK,
@@ -343,8 +350,8 @@ func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
 	for _, id := range []string{`""`, `null`, `7`, `"` + strings.Repeat("e", 129) + `"`, `"e\u0000"`} {
 		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` +
 			fixture.OneCredit + `","state":"started"}}`
-		c, _, err := DecodeConfirmation([]byte(text), uid.Parse)
-		again, _, _ := DecodeConfirmation([]byte(text), uid.Parse)
+		c, _, err := DecodeConfirmation([]byte(text), notefile.Answers, uid.Parse)
+		again, _, _ := DecodeConfirmation([]byte(text), notefile.Answers, uid.Parse)
 		if err != nil || !strings.HasPrefix(c.EventID, "sha256:") || c.EventID != again.EventID || seen[c.EventID] {
 			t.Errorf("%s: %q and %q, %v; want the same digest twice", id, c.EventID, again.EventID, err)
 		}
@@ -361,7 +368,7 @@ func TestDecodeConfirmationFindsTheProject(t *testing.T) {
 	} {
 		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` +
 			fixture.OneCredit + `","state":"started"}}`
-		if _, got, err := DecodeConfirmation([]byte(text), uid.Parse); got != want || err != nil {
+		if _, got, err := DecodeConfirmation([]byte(text), notefile.Answers, uid.Parse); got != want || err != nil {
 			t.Errorf("%s: project %q, %v; want %q", members, got, err, want)
 		}
 	}

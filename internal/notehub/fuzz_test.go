@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"notepay/internal/fixture"
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/uid"
@@ -33,6 +34,8 @@ func FuzzClient(f *testing.F) {
 		`{"err":"{note-noexist}","code":404}`,
 		`{"events":[{"event":"e1"},{"event":"e2","file":"payment_ack.qo"},7],"next_cursor":"","has_more":true}`,
 		`{"uid":"` + fixture.Washer + `","last_activity":null}`,
+		`{"device_public_keys":[{"uid":"dev:1","key":"` + somePublicKey + `"},{"uid":"dev:2"}],"has_more":false}`,
+		`{"notes":{"1:435":{"body":{"alg":"secp384r1-aes256cbc","data":"AA==","key":"AA=="}}},"total":1}`,
 		`{"uid":"` + fixture.Washer + `","last_activity":"0000-00-00"}`,
 	} {
 		for _, status := range []int{200, 204, 302, 400, 401, 403, 404, 408, 413, 429, 500, 503} {
@@ -67,17 +70,17 @@ func FuzzClient(f *testing.F) {
 				t.Errorf("%s: to wait %v: %v", name, e.RetryAfter, e)
 			}
 		}
-		err := client().PostNote(context.Background(), fixture.Washer, payment.Note{CreditID: "cr_1"})
+		err := client().PostNote(context.Background(), fixture.Washer, PaymentFile, payment.Note{CreditID: "cr_1"})
 		check("note", err)
 		if text := strings.TrimSpace(string(body)); err == nil && text != "" && (text[0] != '{' || !json.Valid(body)) {
 			t.Errorf("note: done, by %q; want an empty body or an object", body)
 		}
-		_, err = client().PendingNotes(context.Background(), fixture.Washer)
+		_, err = client().PendingNotes(context.Background(), fixture.Washer, PaymentFile)
 		if outcome := upstream.OutcomeOf(err); outcome == upstream.OK && status/100 != 2 &&
 			!strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
-		err = client().DeleteNote(context.Background(), fixture.Washer, "1:435")
+		err = client().DeleteNote(context.Background(), fixture.Washer, PaymentFile, "1:435")
 		if check("recall", err); upstream.OutcomeOf(err) == upstream.Rejected &&
 			!strings.Contains(string(body), "noexist") &&
 			!strings.Contains(string(body), `\u`) {
@@ -90,6 +93,13 @@ func FuzzClient(f *testing.F) {
 		d, err := client().Device(context.Background(), fixture.Washer)
 		if check("device", err); err == nil && d.UID != fixture.Washer {
 			t.Errorf("device %+v; want the one that was asked for", d)
+		}
+		keys, err := client().PublicKeys(context.Background())
+		check("public keys", err)
+		for uid, key := range keys {
+			if key == nil || uid == "" {
+				t.Errorf("the key of %q is %v", uid, key)
+			}
 		}
 		devices, err := client().Devices(context.Background())
 		check("devices", err)
@@ -118,7 +128,7 @@ func FuzzDecodeConfirmation(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, _, err := DecodeConfirmation(body, uid.Parse)
+		c, _, err := DecodeConfirmation(body, notefile.Answers, uid.Parse)
 		if err != nil {
 			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, errMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)

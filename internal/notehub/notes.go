@@ -12,34 +12,46 @@ import (
 	"slices"
 	"strings"
 
+	"notepay/internal/notecrypt"
+	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
-// PaymentFile is the notefile in which a machine receives its payments.
-const PaymentFile = "payment.qi"
+// PaymentFile is the notefile in which a machine receives its payments, unless NOTE_FILE names
+// another.
+const PaymentFile = notefile.Payments
 
-// PostNote adds a note to the device's queue. Notehub does not recognize a repeated call, because a
+// PostNote adds a note to the device's queue, the notefile file. Notehub does not recognize a repeated call, because a
 // .qi file takes no note id. Only the machine recognizes it, by the credit id in the body.
-func (n *Client) PostNote(ctx context.Context, device string, note payment.Note) error {
+func (n *Client) PostNote(ctx context.Context, device, file string, note payment.Note) error {
+	return n.post(ctx, device, file, note)
+}
+
+// PostEncrypted adds an encrypted note to the device's queue, in the same way.
+func (n *Client) PostEncrypted(ctx context.Context, device, file string, note notecrypt.Body) error {
+	return n.post(ctx, device, file, note)
+}
+
+func (n *Client) post(ctx context.Context, device, file string, note any) error {
 	body, err := json.Marshal(map[string]any{"body": note})
 	if err != nil {
 		return err
 	}
 	return n.call(ctx, call{
 		method: http.MethodPost,
-		path:   n.devicePath(device) + "/notes/" + PaymentFile,
+		path:   n.devicePath(device) + "/notes/" + file,
 		body:   body,
 		device: device,
 	})
 }
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. A
-// note of another program has no credit id.
-func (n *Client) PendingNotes(ctx context.Context, device string) (notes []payment.PendingNote, err error) {
+// note of another program has no credit id, and an encrypted one has a digest instead.
+func (n *Client) PendingNotes(ctx context.Context, device, file string) (notes []payment.PendingNote, err error) {
 	err = n.call(ctx, call{
 		method: http.MethodGet,
-		path:   n.devicePath(device) + "/notes/" + PaymentFile,
+		path:   n.devicePath(device) + "/notes/" + file,
 		device: device,
 		decode: func(text []byte) (err error) {
 			var odd []oddRecord
@@ -61,10 +73,10 @@ func (n *Client) PendingNotes(ctx context.Context, device string) (notes []payme
 // that Notehub has no such note: the device fetched it, or an earlier call deleted it and its reply
 // was lost. An unknown device counts as upstream.Misconfigured instead. A nil error is no proof that
 // the device will never see the note (docs/vendors.md, U15).
-func (n *Client) DeleteNote(ctx context.Context, device, noteID string) error {
+func (n *Client) DeleteNote(ctx context.Context, device, file, noteID string) error {
 	return n.call(ctx, call{
 		method: http.MethodDelete,
-		path:   n.devicePath(device) + "/notes/" + PaymentFile + "/" + url.PathEscape(noteID),
+		path:   n.devicePath(device) + "/notes/" + file + "/" + url.PathEscape(noteID),
 	})
 }
 
@@ -113,6 +125,9 @@ func decodePendingNotes(body []byte) (notes []payment.PendingNote, odd []oddReco
 		if isNull(note.Body) || json.Unmarshal(note.Body, &body) != nil || !field(body.CreditID, &ours.CreditID) ||
 			!field(body.PaymentStatus, &ours.PaymentStatus) {
 			ours = payment.PendingNote{ID: id, Unreadable: true} // a note that another program posted may hold anything
+		}
+		if encrypted, ok := notecrypt.Parse(note.Body); ok {
+			ours = payment.PendingNote{ID: id, Unreadable: true, Digest: encrypted.Digest()}
 		}
 		notes = append(notes, ours)
 	}

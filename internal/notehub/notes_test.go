@@ -31,7 +31,7 @@ func TestPostNoteSendsTheNote(t *testing.T) {
 			Duration:      3600,
 			DelayedStart:  300,
 		}
-		fixture.Meant(t, "note", h.client.PostNote(t.Context(), fixture.Washer, note), upstream.OK)
+		fixture.Meant(t, "note", h.client.PostNote(t.Context(), fixture.Washer, PaymentFile, note), upstream.OK)
 		seen := h.Requests(fixture.PostNote)[0]
 		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1",` +
 			`"credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
@@ -156,7 +156,8 @@ func TestPostNoteToAFullQueueAndToAnUnknownDevice(t *testing.T) {
 		h := newTestHub(t, func(_ *Config, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
 		fixture.Meant(t, "first note", h.post(), upstream.OK)
 		fixture.Meant(t, "second note", h.post(), upstream.Retryable)
-		fixture.Meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", payment.Note{}), upstream.Rejected)
+		fixture.Meant(t, "unknown device",
+			h.client.PostNote(t.Context(), "dev:1", PaymentFile, payment.Note{}), upstream.Rejected)
 	})
 }
 
@@ -194,7 +195,7 @@ func TestPostNoteIsRetryableWithoutAConnection(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	n := New(testConfig(gone.URL))
-	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Retryable)
+	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, PaymentFile, payment.Note{}), upstream.Retryable)
 	_, err := n.Device(t.Context(), fixture.Washer)
 	fixture.Meant(t, "device", err, upstream.Retryable)
 }
@@ -301,6 +302,6 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		n := New(testConfig(server.URL))
-		fixture.Meant(t, row.name, n.PostNote(t.Context(), fixture.Washer, payment.Note{}), row.want)
+		fixture.Meant(t, row.name, n.PostNote(t.Context(), fixture.Washer, PaymentFile, payment.Note{}), row.want)
 	}
 }

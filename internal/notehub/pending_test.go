@@ -19,15 +19,17 @@ func TestPendingNotes(t *testing.T) {
 		h := newTestHub(t, nil)
 		fixture.Meant(
 			t, "credit",
-			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}),
+			h.client.PostNote(t.Context(), fixture.Washer, PaymentFile,
+				payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}),
 			upstream.OK,
 		)
 		fixture.Meant(
 			t, "its end",
-			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}),
+			h.client.PostNote(t.Context(), fixture.Washer, PaymentFile,
+				payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}),
 			upstream.OK,
 		)
-		got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
+		got, err := h.client.PendingNotes(t.Context(), fixture.Washer, PaymentFile)
 		fixture.Meant(t, "pending", err, upstream.OK)
 		var want []payment.PendingNote
 		for _, note := range h.Pending(fixture.Washer, PaymentFile) {
@@ -58,7 +60,7 @@ func TestPendingNotesKeepsOursBesideOddNotes(t *testing.T) {
 						`},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`,
 				},
 			)
-			got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
+			got, err := h.client.PendingNotes(t.Context(), fixture.Washer, PaymentFile)
 			fixture.Meant(t, strange, err, upstream.OK)
 			ours := payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
 			if len(got) != 3 || !slices.Contains(got, ours) {
@@ -96,7 +98,7 @@ func TestPendingNotesNeedsAList(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: body})
-			notes, err := h.client.PendingNotes(t.Context(), fixture.Washer)
+			notes, err := h.client.PendingNotes(t.Context(), fixture.Washer, PaymentFile)
 			fixture.Meant(t, body, err, want)
 			if len(notes) != 0 {
 				t.Errorf("%s: %v; want no notes", body, notes)
@@ -120,7 +122,7 @@ func TestPendingNotesAreDecodedOneByOne(t *testing.T) {
 						`,"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}}}}`,
 				},
 			)
-			got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
+			got, err := h.client.PendingNotes(t.Context(), fixture.Washer, PaymentFile)
 			fixture.Meant(t, odd, err, upstream.OK)
 			if ours := (payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}); len(got) != 2 ||
 				!slices.Contains(got, ours) {
@@ -137,18 +139,21 @@ func TestDeleteNote(t *testing.T) {
 		fixture.Meant(t, "first", h.post(), upstream.OK)
 		fixture.Meant(t, "second", h.post(), upstream.OK)
 		pending := h.Pending(fixture.Washer, PaymentFile)
-		fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, pending[0].ID), upstream.OK)
+		fixture.Meant(t, "recall",
+			h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, pending[0].ID), upstream.OK)
 		if left := h.Pending(fixture.Washer, PaymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
 			t.Errorf("%+v are left; want the second", left)
 		}
-		fixture.Meant(t, "again", h.client.DeleteNote(t.Context(), fixture.Washer, pending[0].ID), upstream.Rejected)
+		fixture.Meant(t, "again",
+			h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, pending[0].ID), upstream.Rejected)
 		h.Fetch(fixture.Washer, PaymentFile)
 		fixture.Meant(
-			t, "after the fetch", h.client.DeleteNote(t.Context(), fixture.Washer, pending[1].ID),
+			t, "after the fetch", h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, pending[1].ID),
 			upstream.Rejected,
 		)
 		fixture.Meant(
-			t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Misconfigured,
+			t, "of an unknown device",
+			h.client.DeleteNote(t.Context(), "dev:1", PaymentFile, "1:1"), upstream.Misconfigured,
 		)
 	})
 }
@@ -198,7 +203,7 @@ func TestDeleteNoteAfterTheDeviceFetchedIt(t *testing.T) {
 				fixture.Meant(t, "note", h.post(), upstream.OK)
 				id := h.Pending(fixture.Washer, PaymentFile)[0].ID
 				row.too(h)
-				fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, id), row.want)
+				fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, id), row.want)
 				if note := h.Notes(fixture.Washer)[0]; !note.Fetched {
 					t.Errorf("%+v; want it fetched", note)
 				}
@@ -249,7 +254,8 @@ func TestDeleteNoteClassifiesReplies(t *testing.T) {
 				h.Next(fixture.HubDelete, row.answer)
 				fixture.Meant(
 					t, "recall",
-					h.client.DeleteNote(t.Context(), fixture.Washer, h.Pending(fixture.Washer, PaymentFile)[0].ID),
+					h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, h.Pending(fixture.Washer,
+						PaymentFile)[0].ID),
 					row.want,
 				)
 				if n := h.Count(fixture.HubDelete); n != 1 {
@@ -269,7 +275,7 @@ func TestDeleteNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(fixture.HubDelete, sandbox.Outcome{Status: 200, Body: row.body})
-			fixture.Meant(t, row.name, h.client.DeleteNote(t.Context(), fixture.Washer, "1:1"), row.want)
+			fixture.Meant(t, row.name, h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, "1:1"), row.want)
 		})
 	}
 }

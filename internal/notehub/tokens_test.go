@@ -21,7 +21,7 @@ func TestTokenIsRenewedForEveryCall(t *testing.T) {
 		fixture.Meant(t, "note", h.post(), upstream.OK)
 		id := h.Pending(fixture.Washer, PaymentFile)[0].ID
 		for name, call := range map[string]func() error{
-			"recall":    func() error { return h.client.DeleteNote(t.Context(), fixture.Washer, id) },
+			"recall":    func() error { return h.client.DeleteNote(t.Context(), fixture.Washer, PaymentFile, id) },
 			"answers":   func() error { _, _, _, err := h.client.Confirmations(t.Context(), ""); return err },
 			"variables": func() error { _, err := h.client.ProjectVariables(t.Context()); return err },
 		} {
@@ -305,7 +305,7 @@ func TestErrorsNeverHoldTheToken(t *testing.T) {
 		for _, text := range said {
 			for _, secret := range append(heard, fixture.HubSecret) {
 				if strings.Contains(text, secret) {
-					t.Errorf("an error tells a secret: %s", text)
+					t.Errorf("an error contains a secret: %s", text)
 				}
 			}
 		}

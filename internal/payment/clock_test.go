@@ -45,6 +45,6 @@ func TestClampTimes(t *testing.T) {
 		t.Errorf("sent %v, started %v until %v, refunded %v; want now", p.SentAt, p.StartedAt, p.EndsAt, p.RefundAt)
 	}
 	if !p.ExpiresAt.Equal(ahead) {
-		t.Errorf("it expires at %v; want what the machine was told, %v", p.ExpiresAt, ahead)
+		t.Errorf("it expires at %v; want what the note says, %v", p.ExpiresAt, ahead)
 	}
 }

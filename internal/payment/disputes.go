@@ -15,7 +15,8 @@ type DisputeRecord struct {
 	Status     string // "needs_response", "won", "warning_needs_response", ...
 	Amount     int64  // minor units of Currency
 	Currency   string
-	Refundable bool // Stripe allows refunds of the charge nevertheless
+	Refundable bool      // Stripe allows refunds of the charge nevertheless
+	DueAt      time.Time // until when Stripe takes evidence; zero if it does not say
 }
 
 // disputeStage orders the stages of a dispute.
@@ -159,6 +160,7 @@ func (r DisputeRecord) At(intent string, at time.Time) Dispute {
 		Currency:      r.Currency,
 		Refundable:    r.Refundable,
 		ReportedAt:    at,
+		DueAt:         r.DueAt,
 	}
 }
 
@@ -171,4 +173,5 @@ type Dispute struct {
 	Currency      string
 	Refundable    bool      // Stripe allows refunds of the charge nevertheless
 	ReportedAt    time.Time // by Stripe's clock
+	DueAt         time.Time // until when Stripe takes evidence; zero if it does not say
 }

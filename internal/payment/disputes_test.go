@@ -24,8 +24,8 @@ func TestSupersedes(t *testing.T) {
 	}{
 		{"an older event", reported("under_review", 9), reported("needs_response", 1), false},
 		{"its beginning, after its end", reported("won", 9), reported("needs_response", 1), false},
-		{"its beginning, told again later than its end", reported("lost", 1), reported("needs_response", 9), false},
-		{"its end, told before its beginning", reported("needs_response", 9), reported("won", 1), true},
+		{"its beginning, repeated after its end", reported("lost", 1), reported("needs_response", 9), false},
+		{"its end, reported before its beginning", reported("needs_response", 9), reported("won", 1), true},
 		{"its end, of the same second", reported("needs_response", 1), reported("lost", 1), true},
 		{"its beginning, of the same second", reported("lost", 1), reported("needs_response", 1), false},
 		{"another end, later", reported("lost", 1), reported("won", 9), true},
@@ -118,9 +118,9 @@ func TestApplySession(t *testing.T) {
 		read           int64 // refunded, as Stripe says now
 		wantLost       int64
 	}{
-		"a refund that was made before the lost dispute and is told after it": {0, 350, 100, 250},
-		"a refund that failed after the lost dispute":                         {350, 0, 0, 350},
-		"a part that failed after the lost dispute":                           {350, 0, 100, 250},
+		"a refund before the lost dispute that is reported after it": {0, 350, 100, 250},
+		"a refund that failed after the lost dispute":                {350, 0, 0, 350},
+		"a part that failed after the lost dispute":                  {350, 0, 100, 250},
 		"nothing new": {100, 250, 100, 250},
 	} {
 		p := queuedPayment()

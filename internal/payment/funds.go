@@ -59,6 +59,7 @@ func orderRefund(p Payment, target int64, now time.Time) Payment {
 	p.Funds = Refunding
 	p.RefundSeq++
 	p.RefundAmount, p.RefundTarget, p.RefundAt, p.ReconcileRefund = target-p.RefundedAmount, target, now, false
+	p.RefundReference = "" // that of an earlier refund
 	return p
 }
 
@@ -127,7 +128,7 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 		p.ReconcileRefund = true
 		return p
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq:
-		return applyRefundStatus(p, o.Refund.Status, now)
+		return applyRefundStatus(applyRefundReference(p, o.Refund), o.Refund.Status, now)
 	case errors.Is(o.Err, ErrAlreadyRefunded) && p.RefundSeq < maxRefundTries:
 		// Read the refunds first. Under the same key, Stripe repeats a reply from before a refund
 		// failed.
@@ -172,7 +173,7 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 		p.RefundTarget = max(p.RefundTarget, back+p.RefundAmount)
 	}
 	p.ReconcileRefund = false
-	p = setRefunded(p, back)
+	p = setRefunded(applyRefundReference(p, last), back)
 	p.RefundTarget = min(p.RefundTarget, maxRefund(p))
 	short, arrived := p.RefundedAmount < p.RefundTarget, last.Status == "succeeded"
 	switch {
@@ -239,8 +240,25 @@ func reconcileRefund(p Payment) Payment {
 	return p
 }
 
+// applyRefundReference stores the number by which the customer's bank finds a refund, or removes that
+// of a refund that failed. Our last refund counts, or one made in the Dashboard if we ordered none.
+// Stripe knows the number only days after the refund.
+func applyRefundReference(p Payment, r RefundRecord) Payment {
+	ours := r.Credit == p.ID && r.Number == p.RefundSeq
+	elsewhere := r.Credit == "" && r.ID != "" && p.RefundSeq == 0
+	switch {
+	case !ours && !elsewhere:
+	case r.Final():
+		p.RefundReference = ""
+	case r.Reference != "":
+		p.RefundReference = r.Reference
+	}
+	return p
+}
+
 // ApplyRefundUpdate applies an event of one refund, which is ours or was made in the Dashboard.
 func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
+	p = applyRefundReference(p, r)
 	if r.Credit != p.ID || r.Number != p.RefundSeq || r.Number == 0 {
 		return p // the total is read from the charge
 	}

@@ -95,7 +95,7 @@ func TestReleaseThatCameTooLate(t *testing.T) {
 		}
 	}
 	if after := ApplyOutcome(p, refusal(ErrAlreadyCaptured), now); after.Step != StepRefund {
-		t.Errorf("taken meanwhile: step %q, money %s; want a refund", after.Step, after.Funds)
+		t.Errorf("fetched meanwhile: step %q, money %s; want a refund", after.Step, after.Funds)
 	}
 	if after := ApplyOutcome(p, refusal(ErrAlreadyCanceled), now); after.Funds != Canceled ||
 		after.ReviewReason != "" {

@@ -37,6 +37,17 @@ func optionAmount(options, currency string) (int64, bool) {
 	return 0, false
 }
 
+// Complete returns the offer of a link with what was added to its price since.
+func Complete(sold, now Offer) Offer {
+	if sold.CurrencyOptions == "" {
+		sold.CurrencyOptions = now.CurrencyOptions
+	}
+	if sold.Pulses == 0 && sold.Output == 0 {
+		sold.Pulses, sold.Output = now.Pulses, now.Output
+	}
+	return sold
+}
+
 // Offer is what a device sells: one Stripe price with its duration.
 type Offer struct {
 	PriceID      string
@@ -47,7 +58,9 @@ type Offer struct {
 	Currency     string
 	Duration     time.Duration
 	DelayedStart time.Duration
-	AccessCode   bool // the machine is a door or locker, so the customer gets a code
+	AccessCode   bool  // the machine is a door or locker, so the customer gets a code
+	Pulses       int64 // for a machine with a coin input; 0: not set
+	Output       int64 // of a machine with several, such as relays
 
 	CurrencyOptions string // amounts in other currencies, such as "gbp=300,usd=400"; "" if there are none
 }

@@ -66,11 +66,14 @@ type Payment struct {
 	Plan          string // the offer's name
 	Duration      time.Duration
 	DelayedStart  time.Duration
+	Pulses        int64 // for a machine with a coin input; 0: not set
+	Output        int64 // of a machine with several, such as relays
 	Amount        int64 // minor currency units
 	Currency      string
 	Livemode      bool
 	CardLast4     string // of the card; "" if unknown
 	ReceiptURL    string // of Stripe's receipt; "" if unknown
+	Rev           int64  // grows with each change of the stored payment
 
 	Funds           FundsStatus
 	RefundedAmount  int64 // minor currency units
@@ -105,6 +108,7 @@ type Payment struct {
 	CancelReason         string       // why the note is recalled before its expiry, else ""
 	RecallStatus         RecallStatus // the worst result of the deletions so far
 	NoteIDs              string       // pending notes to delete, comma-separated
+	NoteFile             string       // the notefile of its notes, "" for payment.qi; see AssignNoteFile
 	PendingNotice        string       // what to tell a confirming machine: "refunded", "ended", or ""
 
 	// The same for calls to Stripe, so that one vendor's failures do not delay calls to the other.
@@ -117,6 +121,7 @@ type Payment struct {
 	RefundTarget    int64     // RefundedAmount once the refund succeeded
 	RefundAt        time.Time // when the refund was ordered
 	ReconcileRefund bool      // read the refunds before making more
+	RefundReference string    // the number by which the bank finds the last refund; "" if unknown
 }
 
 // RecallStatus is the result of a recall's deletions.
@@ -134,7 +139,7 @@ const (
 // payment a second credit.
 func CreditID(sessionID string) string {
 	sum := sha256.Sum256([]byte(sessionID))
-	return "cr_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+	return creditPrefix + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
 // Captured returns the captured amount in minor currency units. It is 0 while the money is only
@@ -153,4 +158,16 @@ func (p Payment) Refunded() int64 {
 		return p.Amount
 	}
 	return min(p.RefundedAmount, p.Captured())
+}
+
+// RefundDate returns when the customer's money was sent back, or zero if nothing was refunded or
+// that is unknown.
+func (p Payment) RefundDate() time.Time {
+	switch {
+	case p.RefundedAmount == 0:
+		return time.Time{}
+	case p.Funds == Refunded:
+		return p.FundsAt
+	}
+	return p.RefundAt
 }

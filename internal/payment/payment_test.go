@@ -332,7 +332,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			p, _ := Claim(s.p, s.now)
 			p, outcome := ApplyConfirmation(p, Confirmation{State: "started"}, s.now)
 			if outcome != ConfirmationTaken {
-				s.Errorf("the answer is %s; want it taken", outcome)
+				s.Errorf("the answer is %s; want it accepted", outcome)
 			}
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: s.now}, s.now))
 		}, end{Started, "", Paid, 0, "", NoStep, false}},
@@ -354,7 +354,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			func(s *tale) { s.fetched(); s.says("started"); s.says("duplicate") },
 			end{Started, "", Paid, 0, "", NoStep, false},
 		},
-		"a machine that is not expected to answer is taken at its word": {
+		"a machine that is not expected to answer is believed": {
 			plain,
 			"",
 			func(s *tale) { s.fetched(); s.says("started") },
@@ -379,7 +379,7 @@ func TestDeliveryTransitions(t *testing.T) {
 			func(s *tale) { s.fetched(); s.says("expired"); s.refunded() },
 			end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false},
 		},
-		"failed after started is kept, and told": {both, "", func(s *tale) {
+		"failed after started is kept and reported": {both, "", func(s *tale) {
 			s.fetched()
 			s.says("started")
 			s.says("failed")

@@ -37,7 +37,7 @@ func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) 
 // offer needs a code.
 func ApplyOffer(p Payment, s CheckoutSession, offer Offer, accessCode string) Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = offer.PriceID, offer.Name, offer.Duration, offer.DelayedStart
-	p.NeedsAccessCode = offer.AccessCode
+	p.NeedsAccessCode, p.Pulses, p.Output = offer.AccessCode, offer.Pulses, offer.Output
 	p = AssignAccessCode(p, accessCode)
 	if !priceMatches(p, s, offer) && p.ReviewReason == "" {
 		p.ReviewReason = ReviewAmount

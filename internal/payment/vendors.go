@@ -8,21 +8,31 @@ import (
 // PendingNote is a note in payment.qi that the device has not fetched.
 type PendingNote struct {
 	ID, CreditID, PaymentStatus string
-	Unreadable                  bool // it may belong to any credit
+	Unreadable                  bool   // it may belong to any credit
+	Digest                      string // of an encrypted note, which the ledger may identify; "" for others
 }
 
 // Confirmation is a machine's answer, a note in payment_ack.qo.
 type Confirmation struct {
 	EventID   string // Notehub's id, the same in repeats
 	DeviceUID string
-	CreditID  string
-	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
-	Code      string    // the machine's error code, such as "E-DOOR"
-	At        time.Time // when Notehub received it
+	CreditID  string // "" if the machine speaks of itself
+	// "started", "done", "failed", "busy", "expired", "duplicate"; without a credit MachineOut or
+	// MachineReady
+	State  string
+	Code   string    // the machine's error code, such as "E-DOOR"
+	At     time.Time // when Notehub received it
+	SaidAt time.Time // when the machine wrote it, by the Notecard's clock; zero: unknown
 
 	// why it cannot be applied although it names a credit, else ""
 	Unusable string
 }
+
+// The states of a machine that it reports without a credit.
+const (
+	MachineOut   = "out"
+	MachineReady = "ready"
+)
 
 // RefundOrder is a refund that is stored but not yet made.
 type RefundOrder struct {
@@ -40,6 +50,8 @@ type RefundRecord struct {
 	Number int    // 0 unless notepay made the refund
 	Amount int64  // minor currency units
 	Status string // "pending", "requires_action", "succeeded", "failed", "canceled"
+
+	Reference string // the number by which the customer's bank finds it; "" while there is none
 }
 
 // Rejections with a meaning. An *upstream.Error with outcome Rejected wraps them.
@@ -61,6 +73,10 @@ type Note struct {
 	Duration      int64  `json:"duration_s,omitempty"`
 	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
 	Code          string `json:"code,omitempty"` // six digits that the customer enters at the machine
+	Pulses        int64  `json:"pulses,omitempty"`
+	Output        int64  `json:"output,omitempty"`
+	// Signature is Sign's result as the machine's key makes it; "" if notes are not signed.
+	Signature string `json:"sig,omitempty"`
 }
 
 // CheckoutSession holds the fields of a Checkout Session that notepay uses.

@@ -27,7 +27,11 @@ const (
 	Storage        = "storage"         // payments cannot be recorded
 	LogGrowing     = "log_growing"     // SQLite's log grows, because another program keeps reading the ledger
 	Ledger         = "ledger"          // the ledger's file is damaged, was moved or was replaced
+	Backup         = "backup"          // no recent backup of the ledger exists
 	Twins          = "twins"           // another installation works on the same project and account
+	Certificate    = "certificate"     // the certificate of the built-in HTTPS is missing or not renewed
+	Instances      = "instances"       // another instance has other settings
+	Alerts         = "alerts"          // alerts cannot be sent
 	StripeDown     = "stripe_unreachable"
 	NotehubDown    = "notehub_unreachable"
 )
@@ -46,7 +50,11 @@ func Codes() []string {
 		Storage,
 		LogGrowing,
 		Ledger,
+		Backup,
 		Twins,
+		Certificate,
+		Instances,
+		Alerts,
 		StripeDown,
 		NotehubDown,
 	}

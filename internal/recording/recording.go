@@ -56,7 +56,7 @@ const (
 	// quietTime is how long no write may have failed before a successful probe counts again. It
 	// applies after writes failed although the probe succeeded.
 	quietTime = 30 * time.Second
-	// maxLogSize is the size from which SQLite's log counts as growing. It usually has 4 MiB.
+	// maxLogSize is the size from which SQLite's log counts as growing. It usually has 32 MiB.
 	maxLogSize = 64 << 20
 )
 
@@ -259,7 +259,7 @@ func (m *Monitor) checkSpace(ctx context.Context, w *watch) {
 	}
 	// The log alone may fill a small disk. It is truncated only if that frees enough space, because
 	// no other program can take the space that the log holds.
-	if log := uint64(m.ledger.LogSize()); space.Free < 2*space.Enough() && space.Free+log >= 2*space.Enough() {
+	if space.Free < 2*space.Enough() && space.Free+uint64(m.ledger.LogSize()) >= 2*space.Enough() {
 		ctx, cancel := context.WithTimeout(ctx, checkInterval)
 		defer cancel()
 		m.ledger.ShrinkLog(ctx)

@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
+	"math"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +24,10 @@ type MachineConfig struct {
 	Confirms   bool          // answers each note in payment_ack.qo
 	Every      time.Duration // interval of the steps in Run; 0: only Step steps
 	MissExpiry bool          // starts for an expired credit too, like a machine with a wrong clock
+	CreditFile string        // where its notes are; "": payment.qi
+	AnswerFile string        // where it answers; "": payment_ack.qo
+	Decrypts   bool          // its Notecard decrypts notes
+	MaxRun     time.Duration // the most that a note may order; 0: four hours, as in the firmware
 }
 
 // Behavior describes what a machine does with the credits it fetches from now on. The zero value
@@ -38,10 +45,10 @@ type Behavior struct {
 // are safe for concurrent use. It acts only in Step, so an action that is due waits for the next
 // step.
 //
-// Every firmware but the original writes fetched notes to its flash before it acts, and handles
-// them when power returns. A firmware that confirms runs one timed credit at a time and answers
-// "busy" to others. It stops when a note says that the credit is refunded or ended. Its answers
-// wait in the Notecard while there is no connection.
+// A firmware that confirms decides as firmware/README.md says, and tests/firmware/vectors.jsonl
+// compares it with that firmware. Every firmware but the original keeps fetched notes until it has
+// acted, and handles them when power returns. Answers wait in the Notecard while there is no
+// connection.
 type Machine struct {
 	hub    *Notehub
 	config MachineConfig
@@ -49,9 +56,10 @@ type Machine struct {
 	mu       sync.Mutex // guards the fields below; held during a Step, so steps do not overlap
 	offline  bool
 	dark     bool // without power
+	back     bool // another host has the Notecard
 	behavior Behavior
-	seen     map[string]bool
-	flash    []Note // fetched, and not handled when the power failed
+	records  map[string]machineRecord // by credit id
+	flash    []Note                   // fetched, and not handled when the power failed
 	starts   []Start
 	running  []Start // timed starts that have not ended
 	outbox   []confirmation
@@ -63,6 +71,7 @@ type Start struct {
 	At                  time.Time
 	Delay               time.Duration // before a timed start begins to run
 	Duration            time.Duration // 0: not timed
+	Pulses, Output      int           // of a machine with a coin input, or with several outputs
 }
 
 // Ends returns when a start ends by itself, or At if it is not timed.
@@ -81,7 +90,9 @@ type confirmation struct {
 
 // NewMachine returns a machine that is online, works and has never started.
 func NewMachine(n *Notehub, c MachineConfig) *Machine {
-	return &Machine{hub: n, config: c, seen: make(map[string]bool)}
+	c.CreditFile, c.AnswerFile = cmp.Or(c.CreditFile, creditFile), cmp.Or(c.AnswerFile, confirmationFile)
+	c.MaxRun = cmp.Or(c.MaxRun, maxMachineRun)
+	return &Machine{hub: n, config: c, records: make(map[string]machineRecord)}
 }
 
 // SetOnline connects or disconnects the machine. While offline it fetches nothing, and its answers
@@ -98,6 +109,14 @@ func (m *Machine) SetPower(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dark = !on
+}
+
+// StandBack leaves the notes that come from now on to another host. What the machine has fetched, it
+// ends and answers.
+func (m *Machine) StandBack(back bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.back = back
 }
 
 // SetBehavior changes the behavior from now on. Answers that are already waiting are sent
@@ -156,8 +175,8 @@ func (m *Machine) Step() {
 	}
 	m.finish(func(s Start) bool { return !m.hub.Now().Before(s.Ends()) })
 	notes := m.flash
-	if !m.offline {
-		notes = append(notes, m.hub.Fetch(m.config.Device, creditFile)...)
+	if !m.offline && !m.back {
+		notes = append(notes, m.hub.Fetch(m.config.Device, m.config.CreditFile)...)
 	}
 	m.flash = nil
 	if m.behavior.LosePower && len(notes) > 0 {
@@ -168,6 +187,13 @@ func (m *Machine) Step() {
 		return
 	}
 	for _, note := range notes {
+		if m.config.Decrypts {
+			body, err := m.hub.decrypt(m.config.Device, note.Body)
+			if err != nil {
+				continue
+			}
+			note.Body = body
+		}
 		m.receive(note)
 	}
 	if !m.offline {
@@ -175,57 +201,107 @@ func (m *Machine) Step() {
 	}
 }
 
+// machineRecord is what a machine remembers of a credit. Its answer is sent again if the credit
+// comes again.
+type machineRecord struct {
+	state, code string
+	expires     uint32 // of an expired credit, which is decided again if it comes with a later one
+}
+
+// maxMachineRun is what a note may order at most, without a setting. The firmware calls it max_run_s.
+const maxMachineRun = 4 * time.Hour
+
+// receive handles a note in the order of firmware/README.md, unless the machine is older than that.
 func (m *Machine) receive(note Note) {
-	text := func(key string) string { s, _ := note.Body[key].(string); return s }
-	number := func(key string) float64 { f, _ := note.Body[key].(float64); return f }
-	now := m.hub.Now()
-	s := Start{
-		CreditID:  text("credit_id"),
-		SessionID: text("session_id"),
-		At:        now,
-		Delay:     time.Duration(number("delayed_start_s")) * time.Second,
-		Duration:  time.Duration(number("duration_s")) * time.Second,
+	status, credit := textOf(note, "payment_status"), textOf(note, "credit_id")
+	expires := numberOf(note, "expires")
+	duration, delay := numberOf(note, "duration_s"), numberOf(note, "delayed_start_s")
+	if m.confirms() && !isCreditID(credit) {
+		return // it cannot be remembered, so it is removed without a start
 	}
-	switch status := text("payment_status"); {
+	switch {
 	case (status == "refunded" || status == "ended") && m.confirms():
-		m.seen[s.CreditID] = true // so that a credit that arrives later does not start
-		m.finish(func(running Start) bool { return running.CreditID == s.CreditID })
+		m.stop(credit)
 		return
 	case status != "completed":
 		return
 	}
-	if !m.config.Original && s.CreditID != "" {
-		expires := number("expires")
-		switch {
-		case m.seen[s.CreditID]:
-			m.confirm(s.CreditID, "duplicate", "")
-			return
-		case expires > 0 && now.Unix() > int64(expires) && !m.config.MissExpiry:
-			m.seen[s.CreditID] = true
-			m.confirm(s.CreditID, "expired", "")
-			return
-		}
-		m.seen[s.CreditID] = true
+	s := Start{
+		CreditID:  credit,
+		SessionID: textOf(note, "session_id"),
+		At:        m.hub.Now(),
+		Delay:     time.Duration(delay) * time.Second,
+		Duration:  time.Duration(duration) * time.Second,
+		Pulses:    int(numberOf(note, "pulses")),
+		Output:    int(numberOf(note, "output")),
+	}
+	given := machineRecord{state: "started"}
+	if r, known := m.records[credit]; !m.config.Original && known && !(r.state == "expired" && expires > r.expires) {
+		m.confirm(credit, r.state, r.code)
+		return
 	}
 	switch {
-	case m.behavior.Refuse != "":
-		m.confirm(s.CreditID, m.behavior.Refuse, m.behavior.Code)
-		return
+	case !m.config.Original && credit != "" && !m.config.MissExpiry && expires > 0 && s.At.Unix() > int64(expires):
+		given = machineRecord{state: "expired", expires: expires}
+	case m.confirms() && (max(s.Duration, s.Delay) > m.config.MaxRun || expires == math.MaxUint32):
+		given = machineRecord{state: "failed", code: "E-TIME"}
 	case m.confirms() && len(m.running) > 0:
-		m.confirm(s.CreditID, "busy", "")
-		return
+		given = machineRecord{state: "busy"}
+	case m.behavior.Refuse == "failed":
+		given = machineRecord{state: "failed", code: m.behavior.Code[:min(10, len(m.behavior.Code))]}
+	case m.behavior.Refuse != "":
+		given = machineRecord{state: m.behavior.Refuse, code: m.behavior.Code}
+	default:
+		m.starts = append(m.starts, s)
+		if s.Duration > 0 {
+			m.running = append(m.running, s)
+		}
 	}
-	m.starts = append(m.starts, s)
-	if s.Duration > 0 {
-		m.running = append(m.running, s)
+	if credit != "" {
+		m.records[credit] = given
 	}
-	m.confirm(s.CreditID, "started", "")
+	m.confirm(credit, given.state, given.code)
 }
+
+// stop ends a running credit. A credit that it does not have yet fails when it comes, because its
+// money is back.
+func (m *Machine) stop(credit string) {
+	if slices.ContainsFunc(m.running, func(s Start) bool { return s.CreditID == credit }) {
+		m.finish(func(s Start) bool { return s.CreditID == credit })
+	} else if r, known := m.records[credit]; !known || r.state == "expired" {
+		m.records[credit] = machineRecord{state: "failed", code: "E-STOP"}
+	}
+}
+
+// textOf returns a member of a note's body, or "" if it is no text.
+func textOf(note Note, key string) string {
+	s, _ := note.Body[key].(string)
+	return s
+}
+
+// numberOf returns a member of a note's body as the firmware reads it: 0 if it is missing, no number
+// or negative, and the largest value if it is larger or has a fraction.
+func numberOf(note Note, key string) uint32 {
+	f, _ := note.Body[key].(float64)
+	switch {
+	case f <= 0:
+		return 0
+	case f > math.MaxUint32 || f != math.Trunc(f):
+		return math.MaxUint32
+	}
+	return uint32(f)
+}
+
+var creditID = regexp.MustCompile(`^cr_[_` + "`" + `a-z0-9]{0,16}$`)
+
+// isCreditID reports whether the firmware can remember a credit id.
+func isCreditID(id string) bool { return creditID.MatchString(id) }
 
 // finish ends the running starts for which over returns true.
 func (m *Machine) finish(over func(Start) bool) {
 	m.running = slices.DeleteFunc(m.running, func(s Start) bool {
 		if over(s) {
+			m.records[s.CreditID] = machineRecord{state: "done"}
 			m.confirm(s.CreditID, "done", "")
 			return true
 		}
@@ -254,6 +330,6 @@ func (m *Machine) answer() {
 			return false
 		}
 		body := map[string]any{"credit_id": c.credit, "state": c.state, "code": c.code}
-		return m.hub.AddEvent(m.config.Device, confirmationFile, body) != ""
+		return m.hub.AddEvent(m.config.Device, m.config.AnswerFile, body) != ""
 	})
 }

@@ -115,8 +115,8 @@ func TestMachineLosesPowerBetweenFetchAndStart(t *testing.T) {
 		starts, answers string
 	}{
 		{"a firmware that keeps what it fetched starts once", MachineConfig{Confirms: true}, time.Minute, "cr_1",
-			"cr_1:started cr_1:duplicate"},
-		{"it knows that it is too late", MachineConfig{Confirms: true}, time.Hour, "", "cr_1:expired cr_1:duplicate"},
+			"cr_1:started cr_1:started"},
+		{"it knows that it is too late", MachineConfig{Confirms: true}, time.Hour, "", "cr_1:expired cr_1:expired"},
 		{"it may keep without answering", MachineConfig{}, time.Minute, "cr_1", ""},
 		{"the original one has lost the first", MachineConfig{Original: true, Confirms: true}, time.Minute, "cr_1", ""},
 	} {
@@ -235,6 +235,6 @@ func TestMachineIgnoresACreditAfterItsEnd(t *testing.T) {
 		r.post("refunded", "cr_1", "")
 		r.post("completed", "cr_1", "")
 		r.pass(time.Second)
-		r.want("both fetched", "", "cr_1:duplicate")
+		r.want("both fetched", "", "cr_1:failed:E-STOP")
 	})
 }

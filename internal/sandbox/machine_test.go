@@ -23,7 +23,7 @@ func TestMachineStarts(t *testing.T) {
 		{"an original note", MachineConfig{}, []string{three}, 1, ""},
 		{"an original note twice", MachineConfig{}, []string{three, three}, 2, ""},
 		{"the same credit twice", MachineConfig{Confirms: true},
-			[]string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_1"`}, 1, "started duplicate"},
+			[]string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_1"`}, 1, "started started"},
 		{"two credits", MachineConfig{Confirms: true},
 			[]string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_2"`}, 2, "started started"},
 		{"an expired credit", MachineConfig{Confirms: true},

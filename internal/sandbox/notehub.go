@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"crypto/ecdh"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -17,9 +18,11 @@ type NotehubConfig struct {
 	Project                string // app:...
 	// PerMinute is the number of requests allowed in any minute, including token calls. More are
 	// answered with 429 and Retry-After. 0 means no limit.
-	PerMinute  int
-	TokenLife  time.Duration // 0: 30 minutes
-	MaxPending int           // notes that may be pending in one file of a device; 0: 100
+	PerMinute int
+	TokenLife time.Duration // 0: 30 minutes
+	// AnswerFiles are the notefiles whose events the route delivers. If nil, it is payment_ack.qo.
+	AnswerFiles []string
+	MaxPending  int // notes that may be pending in one file of a device; 0: 100
 	// Client sends events through the route. It never follows redirects. If nil, a plain client is
 	// used.
 	Client *http.Client
@@ -62,6 +65,9 @@ type Notehub struct {
 	races map[string]bool
 	raced map[string][]*Note // fetched just before a delete, and not yet returned by Fetch
 	late  time.Duration      // delay until a new note is listed
+
+	private  map[string]*ecdh.PrivateKey // of the Notecards, made when needed
+	keyTexts map[string]string           // what the API says of a device's key instead of it
 
 	route       route
 	delivery    Delivery
@@ -149,6 +155,8 @@ func NewNotehub(c NotehubConfig) *Notehub {
 		pending:   make(map[string][]*Note),
 		byUID:     make(map[string]*Device),
 		connected: make(map[string]bool),
+		private:   make(map[string]*ecdh.PrivateKey),
+		keyTexts:  make(map[string]string),
 		races:     make(map[string]bool),
 		raced:     make(map[string][]*Note),
 		tries:     make(map[string][]RouteTry),
@@ -341,14 +349,14 @@ func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID st
 	return e.Event
 }
 
-// Answers returns the notes that a device's machine sent in payment_ack.qo, oldest first. The ID of
+// Answers returns the notes that a device's machine sent in the notefiles of the route, oldest first. The ID of
 // each is its event's.
 func (n *Notehub) Answers(device string) []Note {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var found []Note
 	for _, e := range n.events {
-		if e.Device == device && e.File == confirmationFile {
+		if e.Device == device && slices.Contains(n.answerFiles(), e.File) {
 			found = append(found, Note{
 				ID:     e.Event,
 				File:   e.File,

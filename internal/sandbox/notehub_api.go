@@ -20,6 +20,8 @@ func (n *Notehub) allOperations() []hubOperation {
 		{"GET", "/fleets", "", n.listFleets},
 		{"GET", "/fleets/{fleet}/devices", listing, n.listDevices},
 		{"GET", "/fleets/{fleet}/environment_variables", "", n.getFleetVariables},
+		{"GET", "/devices/public-keys", "pageSize pageNum", n.listPublicKeys},
+		{"GET", "/devices/{device}/public-key", "", n.getPublicKey},
 		{"GET", "/devices/{device}", "", n.getDevice},
 		{"GET", "/devices/{device}/environment_variables", "", n.getDeviceVariables},
 		{"POST", "/devices/{device}/notes/{file}", "", n.postNote},
@@ -30,6 +32,7 @@ func (n *Notehub) allOperations() []hubOperation {
 		{"POST", "/devices/{device}/signal", "", n.signal},
 		{"GET", "/devices/{device}/sessions", "pageSize pageNum", n.listSessions},
 		{"GET", "/routes", "", n.listRoutes},
+		{"POST", "/routes", "", n.createRoute},
 		{"GET", "/routes/{route}", "", n.getRoute},
 		{"GET", "/events-cursor", "files limit cursor sortOrder deviceUID", n.listEvents},
 	}
@@ -151,6 +154,15 @@ func (n *Notehub) getFleetVariables(q *hubQuery) (any, *hubError) {
 
 func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
 	d := n.byUID[q.path["device"]]
+	return object{
+		"environment_variables":             cloned(d.Variables),
+		"environment_variables_env_default": object{},
+		"environment_variables_effective":   n.effectiveOf(d),
+	}, nil
+}
+
+// effectiveOf returns the variables of a device with those of its fleets and the project.
+func (n *Notehub) effectiveOf(d *Device) map[string]string {
 	effective := cloned(n.variables)
 	for _, uid := range n.config.Unknown.fleetsByPrecedence(d.Fleets) {
 		if f := n.fleet(uid); f != nil {
@@ -158,11 +170,17 @@ func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
 		}
 	}
 	maps.Copy(effective, d.Variables)
-	return object{
-		"environment_variables":             cloned(d.Variables),
-		"environment_variables_env_default": object{},
-		"environment_variables_effective":   effective,
-	}, nil
+	return effective
+}
+
+// effective returns the variables that a Notecard sees.
+func (n *Notehub) effective(device string) map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if d := n.byUID[device]; d != nil {
+		return n.effectiveOf(d)
+	}
+	return map[string]string{}
 }
 
 // postNote queues a note. Every request makes a new note, and the reply contains no id.

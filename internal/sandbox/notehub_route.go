@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,8 +22,11 @@ func usualRouteDelays() []time.Duration {
 	return []time.Duration{30 * time.Second, 90 * time.Second, 4 * time.Minute}
 }
 
-// route is the URL that receives each new event of payment_ack.qo.
-type route struct{ url, token string }
+// route is the URL that receives each new event of some notefiles.
+type route struct {
+	url, token string
+	files      []string // nil: those of NotehubConfig
+}
 
 // RouteTry is one attempt to deliver an event through the route.
 type RouteTry struct {
@@ -29,13 +34,25 @@ type RouteTry struct {
 	Status int // status of the response; 0: no connection or no response
 }
 
-// SetRoute sets the URL and bearer token for new events of payment_ack.qo. Waiting retries use them
+// answerFiles returns the notefiles whose events the route delivers. The caller holds the lock.
+func (n *Notehub) answerFiles() []string {
+	if n.route.files != nil {
+		return n.route.files
+	}
+	if n.config.AnswerFiles == nil {
+		return []string{confirmationFile}
+	}
+	return n.config.AnswerFiles
+}
+
+// SetRoute sets the URL and bearer token for new events of the notefiles, or of those in NotehubConfig
+// if there are none. Waiting retries use them
 // too. With an empty URL, nothing is sent and waiting retries are dropped. The events cursor lists
 // the events in any case.
-func (n *Notehub) SetRoute(url, token string) {
+func (n *Notehub) SetRoute(url, token string, files ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.route = route{url: url, token: token}
+	n.route = route{url: url, token: token, files: files}
 }
 
 // routeUID is the uid of the one route.
@@ -74,11 +91,53 @@ func (n *Notehub) getRoute(q *hubQuery) (any, *hubError) {
 			"disable_http_headers": false,
 			"filter": object{
 				"type":             "inclusion",
-				"files":            []string{confirmationFile},
+				"files":            n.answerFiles(),
 				"system_notefiles": false,
 			},
 		},
 	}, nil
+}
+
+// createRoute creates the one route. The sandbox accepts only a route of the confirmations with a
+// bearer token.
+func (n *Notehub) createRoute(q *hubQuery) (any, *hubError) {
+	var asked struct {
+		Label string `json:"label"`
+		HTTP  struct {
+			URL     string            `json:"url"`
+			Headers map[string]string `json:"http_headers"`
+			Filter  struct {
+				Type   string   `json:"type"`
+				Files  []string `json:"files"`
+				System bool     `json:"system_notefiles"`
+			} `json:"filter"`
+		} `json:"http"`
+	}
+	if problem := q.decode(&asked); problem != nil {
+		return nil, problem
+	}
+	token, bearer := strings.CutPrefix(asked.HTTP.Headers["Authorization"], "Bearer ")
+	switch u, err := url.Parse(asked.HTTP.URL); {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return nil, hubMalformed("http.url must be a URL, not %q", asked.HTTP.URL)
+	case !bearer || token == "":
+		return nil, hubMalformed("the sandbox knows only routes with the header Authorization: Bearer")
+	case asked.HTTP.Filter.Type != "include" || len(asked.HTTP.Filter.Files) == 0 ||
+		slices.ContainsFunc(asked.HTTP.Filter.Files, func(file string) bool { return !isOutbound(file) }):
+		return nil, hubMalformed("the sandbox knows only routes that include notefiles such as %s", confirmationFile)
+	case n.route.url != "":
+		return nil, hubRefused(http.StatusConflict, "the sandbox has only one route")
+	}
+	n.route = route{url: asked.HTTP.URL, token: token, files: asked.HTTP.Filter.Files}
+	made, problem := n.getRoute(&hubQuery{path: map[string]string{"route": routeUID}})
+	return created{made}, problem
+}
+
+// RouteToken returns the bearer token of the route, or "" if there is none.
+func (n *Notehub) RouteToken() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.route.token
 }
 
 // SetDelivery changes how events made from now on are delivered. Delayed events arrive after events
@@ -113,7 +172,7 @@ func (n *Notehub) Close() {
 
 // send begins the delivery of an event. The caller holds the lock.
 func (n *Notehub) send(e hubEvent) {
-	if n.route.url == "" || e.File != confirmationFile || n.delivery.Lost || n.running.Err() != nil {
+	if n.route.url == "" || !slices.Contains(n.answerFiles(), e.File) || n.delivery.Lost || n.running.Err() != nil {
 		return
 	}
 	body, err := json.Marshal(e)

@@ -256,3 +256,38 @@ func TestRaceNextDelete(t *testing.T) {
 		}
 	}
 }
+
+// The file of the answers is a setting of the service, so a route has its own files.
+func TestRouteOfAnotherNotefile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, l := routed(t, nil)
+		say := func(file, credit string) {
+			n.AddEvent(machine1, file, map[string]any{"credit_id": credit, "state": "started", "code": ""})
+			synctest.Wait()
+		}
+		n.SetRoute("http://bridge.example/webhook/notehub", "route-token", "washers_ack.qos", "washers_ack.qo")
+		say("washers_ack.qos", "cr_1")
+		say("payment_ack.qo", "cr_2")
+		say("washers_ack.qo", "cr_3")
+		if l.credits() != "cr_1 cr_3" || len(n.Answers(machine1)) != 2 {
+			t.Errorf("routed %q, %d answers; want cr_1 cr_3, 2", l.credits(), len(n.Answers(machine1)))
+		}
+		n.SetRoute("", "")
+		made := `{"label":"a","http":{"url":"http://bridge.example/webhook/notehub",` +
+			`"http_headers":{"Authorization":"Bearer route-token"},"filter":{"type":"include","files":["%s"]}}}`
+		if status, _ := hubCall(t, n, "POST", "/routes", fmt.Sprintf(made, "washers_ack.qos")); status != 201 {
+			t.Fatalf("the route was answered %d; want 201", status)
+		}
+		say("washers_ack.qos", "cr_4")
+		say("payment_ack.qo", "cr_5")
+		if l.credits() != "cr_1 cr_3 cr_4" {
+			t.Errorf("routed %q; want cr_1 cr_3 cr_4", l.credits())
+		}
+		_, got := hubCall(t, n, "GET", "/routes/"+routeUID, "")
+		text := fmt.Sprint(got)
+		if !strings.Contains(text, "washers_ack.qos") || strings.Contains(text, "payment_ack.qo") {
+			t.Errorf("the route is %v; want its own notefile", got)
+		}
+	})
+}

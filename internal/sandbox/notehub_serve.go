@@ -82,7 +82,11 @@ func (n *Notehub) answer(c *call) reply {
 	}
 	answer, problem := n.run(c)
 	if problem == nil {
-		given := jsonReply(http.StatusOK, answer)
+		status := http.StatusOK
+		if made, ok := answer.(created); ok {
+			status, answer = http.StatusCreated, made.object
+		}
+		given := jsonReply(status, answer)
 		given.header.Del("Request-Id")
 		return given
 	}
@@ -91,6 +95,9 @@ func (n *Notehub) answer(c *call) reply {
 	}
 	return problem.reply(c.path)
 }
+
+// created is the answer of an operation that made something.
+type created struct{ object any }
 
 func (n *Notehub) authorized(header string) bool {
 	token, found := strings.CutPrefix(header, "Bearer ")

@@ -375,13 +375,31 @@ func jsonReply(status int, object any) reply {
 
 // randomText returns n random characters of base 62.
 func randomText(n int) string {
-	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	text := make([]byte, n)
 	_, _ = rand.Read(text) // never fails
 	for i, b := range text {
 		text[i] = alphabet[int(b)%len(alphabet)]
 	}
 	return string(text)
+}
+
+const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// timedID returns an id like those that Stripe gives to most objects: a prefix, five characters for
+// the second, ten that are the same for the whole account, and eight at random. Such ids grow with
+// time, so new ones go to the end of an index. The ids of sessions are random.
+func timedID(prefix string, at time.Time) string {
+	const (
+		firstSecond = 1342389380 // 2012-07-15, written as 00000
+		account     = "Sandbox5tU"
+	)
+	var text [5]byte
+	seconds := uint64(at.Unix() - firstSecond) // fake time is earlier, and wraps around
+	for i := range text {
+		text[len(text)-1-i] = alphabet[seconds%uint64(len(alphabet))]
+		seconds /= uint64(len(alphabet))
+	}
+	return prefix + string(text[:]) + account + randomText(8)
 }
 
 // lastSegment returns the id at the end of a URL, or the text itself.

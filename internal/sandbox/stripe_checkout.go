@@ -19,6 +19,8 @@ var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage
 // "expired", "inactive" or "unknown".
 type checkoutView struct {
 	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
+
+	Text string // beside the button
 }
 
 // checkout serves /c/{plink}, which begins a session, and /c/pay/{session}. It accepts test cards
@@ -113,6 +115,10 @@ func (s *Stripe) checkoutView(x *session) checkoutView {
 		Machine: x.Metadata["device_uid"],
 		Amount:  money(x.Amount, x.Currency),
 		Cancel:  x.cancelURL,
+		Text:    submitText(x.text),
+	}
+	if l := s.links.get(x.PaymentLink); l != nil {
+		view.Text = submitText(l.text)
 	}
 	if x.Status == "complete" {
 		view.State = "paid"
@@ -121,6 +127,13 @@ func (s *Stripe) checkoutView(x *session) checkoutView {
 		view.Item = s.prices.get(i.price).Name
 	}
 	return view
+}
+
+// submitText returns the message of custom_text[submit], or "".
+func submitText(text object) string {
+	submit, _ := text["submit"].(object)
+	message, _ := submit["message"].(string)
+	return message
 }
 
 func page(status int, view checkoutView) reply {

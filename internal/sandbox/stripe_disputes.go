@@ -61,7 +61,7 @@ func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string)
 	if amount <= 0 {
 		amount = i.received // a bank may dispute a refunded charge, but never an amount of 0
 	}
-	d := &dispute{id: "du_1" + randomText(23), status: status, of: i, amount: amount, created: s.Now().Unix()}
+	d := &dispute{id: timedID("du_1", s.Now()), status: status, of: i, amount: amount, created: s.Now().Unix()}
 	s.disputes.put(d.id, d)
 	i.disputes = append(i.disputes, d)
 	s.emit(send{"charge.dispute.created", d.id, s.disputeObject(d, nil), true})
@@ -104,6 +104,9 @@ func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 	return s.MoveDispute(open, "lost")
 }
 
+// evidenceTime is how many seconds the operator has to answer a dispute.
+const evidenceTime = 9 * 24 * 60 * 60
+
 func (s *Stripe) disputeOperations() []operation {
 	return []operation{
 		{"GET", "/v1/disputes", "payment_intent charge" + createdParams + pageParams,
@@ -134,6 +137,13 @@ func (s *Stripe) disputeObject(d *dispute, _ expansion) object {
 		"reason":               "fraudulent",
 		"is_charge_refundable": !d.taken() && !d.over(),
 		"balance_transactions": []object{},
+		"evidence_details": object{
+			"due_by":               d.created + evidenceTime,
+			"enhanced_eligibility": object{},
+			"has_evidence":         false,
+			"past_due":             false,
+			"submission_count":     0,
+		},
 		// not the payment's metadata
 		"metadata": object{},
 		"evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},

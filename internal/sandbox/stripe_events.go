@@ -155,7 +155,7 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 			panic(fmt.Sprintf("sandbox: encode %s: %v", made.kind, err))
 		}
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
-		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, s.Now()
+		e.ID, e.Type, e.ObjectID, e.Created = timedID("evt_1", s.Now()), made.kind, made.id, s.Now()
 		if made.id == "" {
 			e.envelope = made.object
 		}
@@ -377,7 +377,7 @@ func (s *Stripe) createEndpoint(q *query) (any, *apiError) {
 		return nil, refused(http.StatusBadRequest, "", "", "You have reached the maximum of 16 test webhook endpoints.")
 	}
 	to := &endpoint{
-		ID:      "we_1" + randomText(23),
+		ID:      timedID("we_1", s.Now()),
 		Secrets: []string{"whsec_" + randomText(32)},
 		Version: q.Get("api_version"),
 		Created: s.Now().Unix(),

@@ -58,7 +58,7 @@ func (s *Stripe) AddPrice(p Price) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.ID == "" {
-		p.ID = "price_1" + randomText(23)
+		p.ID = timedID("price_1", s.Now())
 	}
 	if p.Currency == "" {
 		p.Currency = "usd"
@@ -126,7 +126,7 @@ func (s *Stripe) AddLink(given Link) Link {
 	l := &link{
 		Link:     given,
 		currency: p.Currency,
-		items:    []item{{id: "li_1" + randomText(23), price: p.ID, quantity: 1}},
+		items:    []item{{id: timedID("li_1", s.Now()), price: p.ID, quantity: 1}},
 	}
 	if given.ReturnURL != "" {
 		l.completion = object{"type": "redirect", "redirect": object{"url": given.ReturnURL}}
@@ -137,7 +137,7 @@ func (s *Stripe) AddLink(given Link) Link {
 
 func (s *Stripe) putLink(l *link) {
 	if l.ID == "" {
-		l.ID = "plink_1" + randomText(23)
+		l.ID = timedID("plink_1", s.Now())
 	}
 	if l.CaptureMethod == "" {
 		l.CaptureMethod = "automatic_async"
@@ -314,7 +314,7 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		}
 		quantity := q.integer(quantityName, 1, 1, 999_999)
 		currency, total = p.Currency, total+p.Amount*quantity
-		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
+		items = append(items, item{id: timedID("li_1", s.Now()), price: p.ID, quantity: quantity})
 	}
 	if minimum := minCharge(currency); total > 0 && total < minimum {
 		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "",

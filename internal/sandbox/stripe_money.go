@@ -33,7 +33,7 @@ func (s *Stripe) intentOf(x *session) *intent {
 		return i
 	}
 	i := &intent{
-		id:            "pi_3" + randomText(23),
+		id:            timedID("pi_3", s.Now()),
 		session:       x.ID,
 		currency:      x.Currency,
 		amount:        x.Amount,
@@ -51,7 +51,7 @@ func (s *Stripe) intentOf(x *session) *intent {
 // authorize reserves the amount on the card. It copies the intent's metadata to the charge, once.
 func (i *intent) authorize(at time.Time) {
 	i.status, i.failure = "requires_capture", ""
-	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), at.Unix(), cloned(i.metadata)
+	i.charge, i.charged, i.chargeMetadata = timedID("ch_3", at), at.Unix(), cloned(i.metadata)
 }
 
 // collect captures the money of a session.

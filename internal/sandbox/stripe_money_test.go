@@ -75,6 +75,14 @@ func TestRefundPendsOrFails(t *testing.T) {
 			t.Error("the refund did not succeed, or twice")
 		}
 		w.want("succeeded", "350 0 100 succeeded", "refund.updated charge.refund.updated")
+		if !w.TraceRefund(w.Session.ID, "7431") || w.TraceRefund("cs_none", "7431") {
+			t.Error("the refund has no reference, or one of another session has")
+		}
+		w.want("traced", "350 0 100 succeeded", "refund.updated charge.refund.updated")
+		_, traced, _ := stripeCall(t, w.Stripe, "GET /v1/refunds", "payment_intent="+w.PaymentIntent)
+		if at(traced, "data.0.destination_details.card.reference") != "7431" {
+			t.Errorf("got %v; want the reference", traced)
+		}
 		if !w.SettleRefund(w.Session.ID, false) || w.SettleRefund(w.Session.ID, false) {
 			t.Error("the refund did not fail, or failed twice")
 		}

@@ -74,7 +74,7 @@ func (s *Stripe) createPrice(q *query) (any, *apiError) {
 	}
 	made := &price{product: of.id, created: s.Now().Unix()}
 	made.Price = Price{
-		ID:          "price_1" + randomText(23),
+		ID:          timedID("price_1", s.Now()),
 		Name:        of.name,
 		Description: of.description,
 		Currency:    strings.ToLower(q.Get("currency")),

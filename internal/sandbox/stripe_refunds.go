@@ -11,6 +11,7 @@ type refund struct {
 	created    int64 // unix seconds
 	metadata   map[string]string
 	status     string // "pending", "succeeded" or "failed"
+	reference  string // the bank's number of it; "" until TraceRefund
 }
 
 // RefundMode sets the result of refunds.
@@ -85,7 +86,7 @@ func (s *Stripe) makeRefund(r *refund) *apiError {
 		return refused(http.StatusBadRequest, s.config.Unknown.BalanceCode, "",
 			"Insufficient funds in your Stripe balance to refund this amount.")
 	}
-	r.id, r.created, r.status = "re_3"+randomText(23), s.Now().Unix(), "succeeded"
+	r.id, r.created, r.status = timedID("re_3", s.Now()), s.Now().Unix(), "succeeded"
 	switch s.refundMode {
 	case RefundsPend:
 		r.status = "pending"
@@ -149,6 +150,26 @@ func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	return true
 }
 
+// TraceRefund gives the newest refund of a session the number by which the customer's bank finds it,
+// as happens some days after a refund. It returns false if there is no refund that succeeded.
+func (s *Stripe) TraceRefund(sessionID, reference string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var r *refund
+	for _, other := range s.refunds.order {
+		if other.of.session == sessionID && other.status == "succeeded" {
+			r = other
+		}
+	}
+	if r == nil {
+		return false
+	}
+	r.reference = reference
+	s.emit(send{"refund.updated", r.id, s.refundObject(r, nil), true},
+		send{"charge.refund.updated", r.id, s.refundObject(r, nil), true})
+	return true
+}
+
 // Refunded returns how much of a session's money was refunded, in minor units. A canceled
 // authorization counts with its amount.
 func (s *Stripe) Refunded(sessionID string) int64 {
@@ -200,6 +221,14 @@ func (s *Stripe) refundObject(r *refund, e expansion) object {
 	case "failed":
 		rendered["failure_reason"] = "lost_or_stolen_card"
 	}
+	card := object{"type": "refund", "reference_type": "acquirer_reference_number", "reference_status": "pending"}
+	switch {
+	case r.reference != "":
+		card["reference"], card["reference_status"] = r.reference, "available"
+	case r.status == "failed":
+		card["reference_status"] = "unavailable"
+	}
+	rendered["destination_details"] = object{"type": "card", "card": card}
 	if inner, ok := e.into("payment_intent"); ok {
 		rendered["payment_intent"] = s.intentObject(r.of, inner)
 	}

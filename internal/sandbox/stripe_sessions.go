@@ -52,6 +52,7 @@ type session struct {
 	items               []item
 	expires             time.Time
 	cancelURL           string
+	text                object // custom_text, as given; a link's sessions show that of the link
 	reference           string // client_reference_id
 	intentMetadata      map[string]string
 	intentDescription   string
@@ -363,6 +364,7 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 	x := &session{
 		items:             items,
 		cancelURL:         q.address("cancel_url"),
+		text:              q.tree("custom_text"),
 		reference:         q.Get("client_reference_id"),
 		intentMetadata:    q.metadata("payment_intent_data[metadata]", nil),
 		intentDescription: q.Get("payment_intent_data[description]"),

@@ -67,6 +67,8 @@ type NotehubUnknown struct {
 	DisabledRefused bool
 	Full            int  // U6: status when too many notes are pending; 0: 400. The text is known
 	LastFleetWins   bool // U9: the last named of a device's fleets takes precedence; assumed: the first
+	// U17: public keys are DER in base64. Assumed: they are PEM.
+	KeyInBase64 bool
 	// U15: deleting a missing note is answered with 200. Assumed: 404 with {note-noexist}.
 	GoneDeleted bool
 }
@@ -77,7 +79,9 @@ const maxNote = 1 << 10
 
 // Further assumptions: Notes never expire (U8). A fetched note leaves the queue at once, and a
 // delete is atomic unless RaceNextDelete says otherwise (U15). A signal counts as a request (U16).
-// Events are listed in the order in which they were received (U21).
+// note.get with decrypt returns a note that is not encrypted as it is (U18). A note that cannot be
+// decrypted is an error and stays in its queue, unless it is to be deleted (U19). Events are listed
+// in the order in which they were received (U21).
 
 func (u NotehubUnknown) unknownDeviceStatus() int {
 	return cmp.Or(u.UnknownDevice, http.StatusNotFound)

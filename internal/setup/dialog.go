@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -45,7 +46,7 @@ func (d *dialog) print(text string) {
 }
 
 // errNoAnswer reports that the input ended before a required answer.
-var errNoAnswer = errors.New("no answer: run setup in a terminal")
+var errNoAnswer = errors.New("no answer: run this command in a terminal")
 
 // ask repeats a question until there is a valid answer. validate returns what is wrong with an
 // answer, or "".
@@ -68,10 +69,46 @@ func (d *dialog) ask(question string, validate func(string) string) (string, err
 	}
 }
 
+// askOr asks like ask, but returns preset for an empty answer.
+func (d *dialog) askOr(preset, question string, validate func(string) string) (string, error) {
+	for {
+		answer, answered, err := d.line(question)
+		switch {
+		case err != nil:
+			return "", err
+		case !answered:
+			return "", errNoAnswer
+		case answer == "":
+			return preset, nil
+		}
+		why := validate(answer)
+		if why == "" {
+			return answer, nil
+		}
+		d.say("%s", why)
+	}
+}
+
 // agrees reports whether the operator answers yes. No answer means no.
 func (d *dialog) agrees(question string) (bool, error) {
 	answer, _, err := d.line(question + " [y/N]")
 	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), err
+}
+
+// agreesOr reports whether the operator answers yes. Enter means preset, and the end of the input is
+// an error.
+func (d *dialog) agreesOr(preset bool, question string) (yes bool, err error) {
+	choice, usual := " [y/N]", "n"
+	if preset {
+		choice, usual = " [Y/n]", "y"
+	}
+	answer, err := d.askOr(usual, question+choice, func(s string) string {
+		if !slices.Contains([]string{"y", "yes", "n", "no"}, strings.ToLower(s)) {
+			return "Enter y or n."
+		}
+		return ""
+	})
+	return strings.HasPrefix(strings.ToLower(answer), "y"), err
 }
 
 // line asks a question and returns the next answer, if there is one.

@@ -66,6 +66,18 @@ func offer(d *dialog, file string, settings []setting) error {
 	return nil
 }
 
+// WriteSettings sets the values of the names in the file, in the order of names. An empty value is
+// left out. The file is replaced as a whole, and only its owner may read a new one.
+func WriteSettings(file string, names []string, values map[string]string) error {
+	var list []setting
+	for _, name := range names {
+		if v := values[name]; v != "" {
+			list = append(list, setting{name: name, value: v})
+		}
+	}
+	return writeSettings(file, list)
+}
+
 // writeSettings sets or adds the line of each setting and keeps all other lines. It replaces the
 // file as a whole. Only the owner may read a new file.
 func writeSettings(file string, settings []setting) (err error) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stripe/stripe-go/v82"
 
@@ -30,6 +31,8 @@ type Config struct {
 	EnvFile   string    // the settings file; it need not exist
 	In        io.Reader // the operator's answers, one a line; its end means no
 	Out       io.Writer
+
+	detailed bool // newPrice also asks for a duration and an access code
 }
 
 // Run finds or creates a product with a price and the webhook endpoint. It then offers to write
@@ -166,6 +169,12 @@ func (c Config) newPrice(ctx context.Context, d *dialog, product *stripe.Product
 	if err != nil {
 		return nil, err
 	}
+	metadata := ours()
+	if c.detailed {
+		if err := askMetadata(d, metadata); err != nil {
+			return nil, err
+		}
+	}
 	if product == nil {
 		// If the process stops after this, the next run finds the product and creates the price.
 		params := &stripe.ProductCreateParams{Name: stripe.String(name), Metadata: ours()}
@@ -177,7 +186,7 @@ func (c Config) newPrice(ctx context.Context, d *dialog, product *stripe.Product
 		Product:    stripe.String(product.ID),
 		UnitAmount: stripe.Int64(amount),
 		Currency:   stripe.String(currency),
-		Metadata:   ours(),
+		Metadata:   metadata,
 	})
 	if err != nil {
 		return nil, stripeError("create the price", err)
@@ -185,6 +194,31 @@ func (c Config) newPrice(ctx context.Context, d *dialog, product *stripe.Product
 	d.say("Price    %s of %q, %s, was created.", price.ID, product.Name, web.Amount(amount, currency))
 	return []string{price.ID}, nil
 }
+
+// askMetadata asks for what a price says in its metadata, and adds it.
+func askMetadata(d *dialog, metadata map[string]string) error {
+	const question = "How long does the machine run (45m; Enter: it keeps its own time)?"
+	length, err := d.askOr("", question, func(s string) string {
+		if length, err := time.ParseDuration(s); err != nil || length <= 0 || length > maxDuration {
+			return "Enter a duration such as 90s, 45m or 2h, at most " + maxDuration.String() + "."
+		}
+		return ""
+	})
+	if err != nil {
+		return err
+	}
+	if length != "" {
+		metadata["duration"] = length
+	}
+	code, err := d.agrees("Does it open a door, so that customers need a code?")
+	if code {
+		metadata["access_code"] = "true"
+	}
+	return err
+}
+
+// maxDuration is the longest duration of a price that notepay sells.
+const maxDuration = 30 * 24 * time.Hour
 
 // endpoint creates the webhook endpoint and returns its secret. If there is one already it returns
 // "", because Stripe shows a secret only once.

@@ -19,7 +19,7 @@ import (
 // App is the metadata "app" of everything that notepay creates at Stripe.
 const App = "notepay"
 
-// Config is what a Client needs.
+// Config configures a Client.
 type Config struct {
 	Key string // secret or restricted
 	// Backend configures Stripe's library. It should switch off the library's own retries, which

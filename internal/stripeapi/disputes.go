@@ -1,6 +1,11 @@
 package stripeapi
 
-import "notepay/internal/payment"
+import (
+	"encoding/json"
+	"time"
+
+	"notepay/internal/payment"
+)
 
 // dispute holds the fields of a dispute that notepay uses.
 type dispute struct {
@@ -11,6 +16,19 @@ type dispute struct {
 	Refundable    bool              `json:"is_charge_refundable"`
 	PaymentIntent reference         `json:"payment_intent"`
 	Metadata      map[string]string `json:"metadata"`
+	Evidence      json.RawMessage   `json:"evidence_details"`
+}
+
+// dueAt returns until when Stripe takes evidence, the zero time if it does not say. A value that
+// cannot be read counts as missing, because the dispute matters more.
+func (d *dispute) dueAt() time.Time {
+	var evidence struct {
+		DueBy int64 `json:"due_by"`
+	}
+	if json.Unmarshal(d.Evidence, &evidence) != nil || evidence.DueBy <= 0 || evidence.DueBy > 1<<40 {
+		return time.Time{}
+	}
+	return time.Unix(evidence.DueBy, 0)
 }
 
 // decodeDispute decodes a dispute.
@@ -38,6 +56,7 @@ func decodeDisputes(text []byte) ([]payment.DisputeRecord, error) {
 			Amount:     d.Amount,
 			Currency:   d.Currency,
 			Refundable: d.Refundable,
+			DueAt:      d.dueAt(),
 		})
 	}
 	return list, nil

@@ -78,8 +78,19 @@ func stateError(e *stripe.Error) error {
 	if lacksBalance(e) {
 		return payment.ErrBalance
 	}
+	if strings.HasPrefix(e.Param, "custom_text") {
+		return errText
+	}
 	return nil
 }
+
+// errText is the error of a call whose text beside the button Stripe rejects. No sale depends on that
+// text, so the call is repeated without it.
+var errText = errors.New("the text beside the button is rejected")
+
+// withoutText extends the idempotency key of a call that is repeated without the text, because
+// Stripe rejects other parameters under the same key.
+const withoutText = "-plain"
 
 // lacksBalance reports whether our balance at Stripe does not cover a refund. Stripe documents no
 // error for this. It was seen as a message without a code (docs/vendors.md, Q14), so the codes of

@@ -201,7 +201,7 @@ func fillEvent(event *bridge.Event, kind objectKind, object []byte) error {
 		}
 		event.ObjectID, event.Intent, event.Metadata = d.ID, string(d.PaymentIntent), d.Metadata
 		event.Dispute, event.Refundable = d.Status, d.Refundable
-		event.DisputeAmount, event.DisputeCurrency = d.Amount, d.Currency
+		event.DisputeAmount, event.DisputeCurrency, event.DisputeDue = d.Amount, d.Currency, d.dueAt()
 	}
 	return nil
 }

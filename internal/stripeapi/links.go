@@ -182,18 +182,28 @@ func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, 
 			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(n.ReturnURL)},
 		}
 	}
+	if n.Text != "" {
+		params.CustomText = &stripe.PaymentLinkCreateCustomTextParams{
+			Submit: &stripe.PaymentLinkCreateCustomTextSubmitParams{Message: stripe.String(n.Text)},
+		}
+	}
 	link, err := createObject(ctx, s, "/v1/payment_links", params, n.IdempotencyKey, decodeLink)
+	if errors.Is(err, errText) {
+		params.CustomText = nil
+		link, err = createObject(ctx, s, "/v1/payment_links", params, n.IdempotencyKey+withoutText, decodeLink)
+	}
 	if err != nil {
 		return ledger.Link{}, err
 	}
 	record := link.record()
-	record.Plan, record.ReturnURL = plan, n.ReturnURL
+	record.Plan, record.ReturnURL, record.TextSum = plan, n.ReturnURL, ledger.SumText(n.Text)
 	return record, nil
 }
 
-// UpdateLink activates or deactivates a link, signs it, and sets the return URL of an active one.
+// UpdateLink activates or deactivates a link, signs it, and sets the return URL and the text of an
+// active one. An empty text or signature leaves the old one.
 // Stripe does not allow changes of price, currency and capture method.
-func (s *Client) UpdateLink(ctx context.Context, link ledger.Link) error {
+func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) error {
 	if err := s.waitFor(ctx, link.ID, "plink_"); err != nil {
 		return err
 	}
@@ -213,8 +223,18 @@ func (s *Client) UpdateLink(ctx context.Context, link ledger.Link) error {
 			Type: stripe.String("hosted_confirmation"),
 		}
 	}
+	if link.Active && text != "" {
+		params.CustomText = &stripe.PaymentLinkUpdateCustomTextParams{
+			Submit: &stripe.PaymentLinkUpdateCustomTextSubmitParams{Message: stripe.String(text)},
+		}
+	}
 	_, err := s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
-	return s.outcome(err)
+	if err = s.outcome(err); errors.Is(err, errText) {
+		params.CustomText = nil
+		_, err = s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
+		err = s.outcome(err)
+	}
+	return err
 }
 
 // SignLink writes a process's signature on a link and changes nothing else.

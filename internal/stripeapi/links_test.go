@@ -1,6 +1,7 @@
 package stripeapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/url"
@@ -277,7 +278,7 @@ func TestUpdateLink(t *testing.T) {
 			},
 			{"without a return URL", ledger.Link{ID: link.ID, Active: true}, ""},
 		} {
-			fixture.Meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), upstream.OK)
+			fixture.Meant(t, row.name, s.client.UpdateLink(t.Context(), row.change, ""), upstream.OK)
 			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
 				t.Errorf(
 					"%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL,
@@ -285,8 +286,28 @@ func TestUpdateLink(t *testing.T) {
 				)
 			}
 		}
+		text := func() string {
+			body, err := s.client.get(t.Context(), "/v1/payment_links/"+link.ID, nil)
+			fixture.Meant(t, "read", err, upstream.OK)
+			var got struct {
+				Text struct {
+					Submit struct{ Message string } `json:"submit"`
+				} `json:"custom_text"`
+			}
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Fatal(err)
+			}
+			return got.Text.Submit.Message
+		}
+		active := ledger.Link{ID: link.ID, Active: true}
+		for _, given := range []string{"You pay for it.", ""} { // without a text, the old one stays
+			fixture.Meant(t, "text", s.client.UpdateLink(t.Context(), active, given), upstream.OK)
+			if got := text(); got != "You pay for it." {
+				t.Errorf("after %q the text is %q", given, got)
+			}
+		}
 		fixture.Meant(
-			t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}),
+			t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}, ""),
 			upstream.Rejected,
 		)
 	})
@@ -319,10 +340,41 @@ func TestSignLink(t *testing.T) {
 			}
 		}
 		fixture.Meant(
-			t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}),
+			t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}, ""),
 			upstream.OK,
 		)
 		signed("deactivated", made.ID, "a third")
 		fixture.Meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Rejected)
+	})
+}
+
+func TestRejectedTextStopsNoSale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		rejected := sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error",
+			"param":"custom_text[submit][message]","message":"This text cannot be used."}}`}
+		s.Next(fixture.CreateLink, rejected)
+		link, err := s.client.CreateLink(t.Context(), fleet.NewLink{
+			Device:         ledger.Device{UID: fixture.Washer},
+			Plan:           payment.Offer{PriceID: fixture.Warm},
+			Text:           "You pay for Washer 3.",
+			IdempotencyKey: "link:1",
+		})
+		fixture.Meant(t, "link", err, upstream.OK)
+		sent := s.Requests(fixture.CreateLink)
+		if len(sent) != 2 || strings.Contains(string(sent[1].Body), "custom_text") ||
+			sent[1].Header.Get("Idempotency-Key") == sent[0].Header.Get("Idempotency-Key") {
+			t.Errorf("%d calls; want a second one without the text, under a key of its own", len(sent))
+		}
+		if link.TextSum != ledger.SumText("You pay for Washer 3.") {
+			t.Error("the text would be tried again for ever")
+		}
+		const update = "POST /v1/payment_links/{id}"
+		s.Next(update, rejected)
+		fixture.Meant(t, "update", s.client.UpdateLink(t.Context(), link, "You pay for Washer 3."), upstream.OK)
+		if n := s.Count(update); n != 2 {
+			t.Errorf("%d updates; want a second one without the text", n)
+		}
 	})
 }

@@ -141,7 +141,25 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 	if plan.DelayedStart, err = metadataDuration(price.Metadata, "delayed_start"); err != nil {
 		return rejected(err.Error())
 	}
+	if plan.Pulses, err = metadataNumber(price.Metadata, "pulses", terms.Pulses); err != nil {
+		return rejected(err.Error())
+	}
+	if plan.Output, err = metadataNumber(price.Metadata, "output", terms.Output); err != nil {
+		return rejected(err.Error())
+	}
 	return plan, nil
+}
+
+// metadataNumber returns a number from a price's metadata, or 0 if there is none.
+func metadataNumber(metadata map[string]string, key string, parse func(string) (int64, string)) (int64, error) {
+	if strings.TrimSpace(metadata[key]) == "" {
+		return 0, nil
+	}
+	n, why := parse(metadata[key])
+	if why != "" {
+		return 0, fmt.Errorf("has metadata %s=%q, which %s", key, metadata[key], why)
+	}
+	return n, nil
 }
 
 // metadataDuration returns a duration such as 30m from a price's metadata, in whole seconds. It

@@ -2,10 +2,12 @@ package stripeapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 
 	"github.com/stripe/stripe-go/v82"
@@ -23,6 +25,7 @@ func decodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]stri
 		Status        string            `json:"status"` // may be null
 		PaymentIntent reference         `json:"payment_intent"`
 		Metadata      map[string]string `json:"metadata"`
+		Destination   json.RawMessage   `json:"destination_details"`
 	}
 	err = decode("refund", text, &w)
 	if err = withID("refund", w.ID, err); err != nil {
@@ -33,7 +36,31 @@ func decodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]stri
 	}
 	r = payment.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: w.Amount, Status: w.Status}
 	r.Credit, r.Number = refundOrder(w.Metadata)
+	r.Reference = refundReference(w.Destination)
 	return r, w.Metadata, nil
+}
+
+// refundReferences matches the numbers that banks know: those of the acquirer, and shorter ones.
+var refundReferences = regexp.MustCompile(`^[0-9A-Za-z-]{4,40}$`)
+
+// refundReference returns the number by which the customer's bank finds a refund. It returns "" if
+// Stripe does not know it yet, and for details of another shape: no refund depends on them.
+func refundReference(details json.RawMessage) string {
+	var w struct {
+		Card struct {
+			Reference json.RawMessage `json:"reference"`
+			Status    json.RawMessage `json:"reference_status"`
+		} `json:"card"`
+	}
+	var reference string
+	if len(details) == 0 || json.Unmarshal(details, &w) != nil || len(w.Card.Reference) == 0 ||
+		json.Unmarshal(w.Card.Reference, &reference) != nil || !refundReferences.MatchString(reference) {
+		return ""
+	}
+	if len(w.Card.Status) > 0 && string(w.Card.Status) != `"available"` {
+		return ""
+	}
+	return reference
 }
 
 // decodeRefundRecord decodes a refund without its metadata.

@@ -248,3 +248,25 @@ func TestRefundsOfTheDashboardHaveNoOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestRefundReference(t *testing.T) {
+	t.Parallel()
+	for details, want := range map[string]string{
+		`{"card":{"reference":"74312345678","reference_status":"available"},"type":"card"}`: "74312345678",
+		`{"card":{"reference":"74312345678"}}`:                                              "74312345678",
+		`{"card":{"reference":null,"reference_status":"pending"}}`:                          "",
+		`{"card":{"reference":"74312345678","reference_status":"pending"}}`:                 "",
+		`{"card":{"reference":74312345678,"reference_status":"available"}}`:                 "",
+		`{"card":{"reference":"<b>","reference_status":"available"}}`:                       "",
+		`{"card":[]}`:            "",
+		`{"type":"paypal"}`:      "",
+		`"none"`:                 "",
+		`null`:                   "",
+		``:                       "",
+		`{"card":{"reference":"`: "",
+	} {
+		if got := refundReference([]byte(details)); got != want {
+			t.Errorf("%s: %q; want %q", details, got, want)
+		}
+	}
+}

@@ -251,13 +251,22 @@ func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledg
 		},
 		PaymentMethodTypes: paymentMethods(),
 		SuccessURL:         stripe.String(SuccessURL(n.PublicURL)),
-		CancelURL:          stripe.String(n.PublicURL + "/payment/cancel"),
+		CancelURL:          stripe.String(n.PublicURL + "/payment/cancel?device=" + url.QueryEscape(d.UID)),
 		ExpiresAt:          stripe.Int64(n.Ends.Unix()),
 	}
 	if s.config.Manual {
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
+	if n.Text != "" {
+		params.CustomText = &stripe.CheckoutSessionCreateCustomTextParams{
+			Submit: &stripe.CheckoutSessionCreateCustomTextSubmitParams{Message: stripe.String(n.Text)},
+		}
+	}
 	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, n.IdempotencyKey, decodeOpenSession)
+	if errors.Is(err, errText) {
+		params.CustomText = nil
+		cs, err = createObject(ctx, s, "/v1/checkout/sessions", params, n.IdempotencyKey+withoutText, decodeOpenSession)
+	}
 	if err != nil {
 		return ledger.Session{}, "", err
 	}

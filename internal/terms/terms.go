@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,6 +19,7 @@ import (
 type Rules struct {
 	ConfirmWithin time.Duration // if above 0, machines have to confirm within this time
 	SeenWithin    time.Duration // maximum delay until a payment is noticed without webhooks; 0 with webhooks
+	Signed        bool          // notes are signed, and only their expiry ends the use of a copied one
 }
 
 // MinLifetime is the minimum lifetime of a credit, because a note takes some seconds to reach its
@@ -32,6 +34,8 @@ func (r Rules) Lifetime(d time.Duration) string {
 		return fmt.Sprintf("at least %s, or 0 to never expire", MinLifetime)
 	case d == 0 && r.ConfirmWithin > 0:
 		return "has to be above 0 where CONFIRM_WITHIN is set"
+	case d == 0 && r.Signed:
+		return "has to be above 0 where NOTE_SIGN_KEY is set, because a signed note without an end could be replayed"
 	case d > 0 && d < r.SeenWithin:
 		return "has to be at least two POLL_INTERVALs where webhooks are off, " +
 			"because a payment may be noticed that late"
@@ -86,6 +90,30 @@ func Prices(commas string) (ids []string, wrong []BadPrice) {
 		wrong = append(wrong, BadPrice{"", "names no price"})
 	}
 	return ids, wrong
+}
+
+// The maximum values of Pulses and Output. Firmware keeps an output in one byte.
+const (
+	MaxPulses = 1000
+	MaxOutput = 255
+)
+
+// Pulses parses how many pulses a machine gives for a payment. If the number is not possible, why
+// says so.
+func Pulses(text string) (n int64, why string) { return number(text, 1, MaxPulses) }
+
+// Output parses the number of a machine's output, such as one of several relays. If the number is
+// not possible, why says so.
+func Output(text string) (n int64, why string) { return number(text, 0, MaxOutput) }
+
+// number parses a whole number in decimal digits without a sign.
+func number(text string, least, most int64) (n int64, why string) {
+	text = strings.TrimSpace(text)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most || strings.Trim(text, "0123456789") != "" {
+		return 0, fmt.Sprintf("is not a whole number from %d to %d", least, most)
+	}
+	return n, ""
 }
 
 // Switch parses a yes or no. ok is false for any other text.

@@ -89,3 +89,26 @@ func TestSwitch(t *testing.T) {
 		}
 	}
 }
+
+func TestPulsesAndOutput(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		text           string
+		pulses, output int64 // -1: not possible
+	}{
+		{"0", -1, 0}, {"1", 1, 1}, {" 7 ", 7, 7}, {"255", 255, 255}, {"256", 256, -1}, {"1000", 1000, -1},
+		{"1001", -1, -1}, {"-1", -1, -1}, {"+1", -1, -1}, {"1.0", -1, -1}, {"1e2", -1, -1}, {"0x1", -1, -1},
+		{"", -1, -1}, {"two", -1, -1},
+		{"99999999999999999999", -1, -1}, {"1_0", -1, -1},
+	} {
+		for name, c := range map[string]struct {
+			parse func(string) (int64, string)
+			want  int64
+		}{"pulses": {Pulses, row.pulses}, "output": {Output, row.output}} {
+			n, why := c.parse(row.text)
+			if (why == "") != (c.want >= 0) || n != max(c.want, 0) {
+				t.Errorf("%s %q: %d, %q; want %d", name, row.text, n, why, c.want)
+			}
+		}
+	}
+}

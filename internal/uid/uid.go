@@ -85,7 +85,7 @@ func Parse(given string) (key string, ok bool) {
 	return key, true
 }
 
-// Of returns the key of a UID from an operator, who may also name a device that cannot be scanned.
+// Of returns the key of a UID that an operator gave. The device need not fit on a sticker.
 func Of(given string) string {
 	if key, ok := Parse(given); ok {
 		return key

@@ -13,6 +13,10 @@ import (
 type Limiter struct {
 	slots slots // nil: only the vendor's own 429 slows us down
 
+	// OnHold is called when the vendor says that no call may be made until a time. It must not block,
+	// and may be nil.
+	OnHold func(until time.Time)
+
 	mu       sync.Mutex
 	hold     time.Time // no call is made before this
 	holds    int       // rate limits in a row, for a vendor that does not say how long to wait
@@ -54,6 +58,13 @@ func (l *Limiter) Earlier(at time.Time) {
 	defer w.mu.Unlock()
 	for range w.limit {
 		w.over = append(w.over, at)
+	}
+}
+
+// Divide makes this process use one of n equal parts of the limit, because n processes share it.
+func (l *Limiter) Divide(n int) {
+	if l.slots != nil {
+		l.slots.divide(max(n, 1))
 	}
 }
 
@@ -188,6 +199,9 @@ func (l *Limiter) Observe(now time.Time, err error) {
 		}
 		if until := now.Add(wait); until.After(l.hold) {
 			l.hold = until
+			if l.OnHold != nil {
+				l.OnHold(until)
+			}
 		}
 	default:
 		l.troubles++

@@ -43,9 +43,17 @@ type Clock struct {
 	offset atomic.Int64 // Stripe's time minus the host's at the anchor, in nanoseconds; each scan reads it
 	known  atomic.Bool  // Stripe has answered
 
-	mu    sync.Mutex    // guards seen and asked, and serializes learn
+	mu    sync.Mutex    // guards the following, and serializes learn and Follow
 	seen  bool          // a vendor has answered
 	asked time.Duration // step of the host's clock since the anchor when a vendor last answered
+	read  time.Duration // the same when Follow was last called
+
+	shared    bool          // Follow was called
+	reference time.Duration // the shared clock's time minus the host's at the anchor
+	ahead     time.Duration // Stripe's time minus the shared clock's, as all hosts count
+	proposal  time.Duration // what ahead should be, by the last reply that contradicted it
+	proposed  bool          // proposal is set
+	byStripe  bool          // proposal follows from a reply of Stripe
 }
 
 // New returns a clock that starts with the host's time. host is read only where the host's clock
@@ -109,6 +117,17 @@ func (c *Clock) Doubtful() bool {
 	return c.Known() && (c.stepped()-c.asked).Abs() > time.Second
 }
 
+// Suspended returns for how long the host may have stood still since Follow was last called. The
+// monotonic clock, and with it Now, stops while a host is suspended, and the host's clock goes on.
+func (c *Clock) Suspended() time.Duration {
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.stepped()-c.read, 0)
+}
+
 // Watch returns a transport that calls next and learns the time from the replies.
 func (c *Clock) Watch(of Witness, next http.RoundTripper) http.RoundTripper {
 	if c == nil {
@@ -156,18 +175,87 @@ func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if of != Stripe && c.Known() {
+	if of != Stripe && (c.shared || c.Known()) {
 		return
 	}
 	low, high := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
 	if low.Abs() > maxOffset {
 		return
 	}
-	if offset := c.Offset(); offset < low || offset > high {
-		c.offset.Store(int64(low + (high-low)/2))
-	}
+	offset := c.Offset()
+	fits := offset >= low && offset <= high
+	middle := low + (high-low)/2
 	c.asked, c.seen = c.stepped(), true
+	switch {
+	case c.shared && (of == Stripe || !fits):
+		// The hosts change the time together, so it is not known before that. See Follow.
+		c.proposal, c.proposed, c.byStripe = middle-c.reference, !fits, of == Stripe
+		if of == Stripe && fits {
+			c.known.Store(true)
+		}
+		return
+	case !fits:
+		c.offset.Store(int64(middle))
+	}
 	if of == Stripe {
 		c.known.Store(true)
 	}
+}
+
+// Follow makes several hosts count the same time. It is called again and again with the time of a
+// clock that they share, which that clock showed between two local instants, and with what they have
+// agreed on: how far Stripe's time is ahead of that clock. From the first call on, a vendor's reply
+// changes the time only through Proposal. A reading that took longer than maxReading is ignored.
+//
+// Follow reports whether the shared clock has stepped against this host's. The time is then unknown
+// until Stripe's next reply.
+func (c *Clock) Follow(now, began, ended time.Time, ahead time.Duration) (stepped bool) {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	low, high := now.Sub(c.carried(ended)), now.Add(time.Millisecond).Sub(c.carried(began))
+	outside := c.reference < low-referenceSlack || c.reference > high+referenceSlack
+	if before := c.reference; !c.shared || outside && high-low < maxReading {
+		c.reference = low + (high-low)/2
+		// The shared clock or this host's has stepped, so Stripe has to tell the time again.
+		if stepped = c.shared && (c.reference-before).Abs() > time.Second; stepped {
+			c.known.Store(false)
+		}
+	}
+	if !c.shared && c.seen { // it has learned the time before there was a shared clock
+		c.proposal, c.proposed, c.byStripe = c.Offset()-c.reference, c.known.Load(), c.known.Load()
+		c.known.Store(false)
+	}
+	if !c.shared || high-low < maxReading { // a slower reading does not show that the time is right
+		c.read = c.stepped()
+	}
+	c.shared, c.ahead = true, ahead
+	c.offset.Store(int64(c.reference + c.ahead))
+	if c.proposed && c.proposal.Truncate(time.Millisecond) == ahead {
+		c.proposed = false
+		if c.byStripe {
+			c.known.Store(true)
+		}
+	}
+	return stepped
+}
+
+const (
+	// maxReading is how long a reading of the shared clock may take.
+	maxReading = time.Second
+	// referenceSlack is how far the host's clock may drift before it is set by the shared one.
+	referenceSlack = 50 * time.Millisecond
+)
+
+// Proposal returns how far Stripe's time is ahead of the shared clock by the last reply that
+// contradicts what the hosts have agreed on. ok is false if there is none.
+func (c *Clock) Proposal() (ahead time.Duration, ok bool) {
+	if c == nil {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proposal, c.proposed
 }

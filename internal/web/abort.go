@@ -1,7 +1,7 @@
 package web
 
 import (
-	"net"
+	"crypto/tls"
 	"net/http"
 )
 
@@ -13,7 +13,10 @@ import (
 func Abort(w http.ResponseWriter, r *http.Request) {
 	if !r.ProtoAtLeast(1, 1) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			if tcp, ok := conn.(*net.TCPConn); ok {
+			if secure, ok := conn.(*tls.Conn); ok {
+				conn = secure.NetConn() // its own close would tell the reader that the answer is complete
+			}
+			if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 				_ = tcp.SetLinger(0) // turns the close into a reset
 			}
 			_ = conn.Close()

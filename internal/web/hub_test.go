@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -12,12 +11,13 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
 	"notepay/internal/payment"
 )
 
 func TestHubSendsWhatTheLedgerSays(t *testing.T) {
 	t.Parallel()
-	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "notepay.db"))
+	l, err := ledger.Open(t.Context(), ledgertest.Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,75 +22,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"notepay/internal/apptest"
 )
-
-// TestBench measures and writes docs/performance.md. It runs under `make bench` on a machine that
-// does nothing else. A missed target is marked and fails nothing, because only the reader knows the
-// machine.
-func TestBench(t *testing.T) {
-	if os.Getenv("NOTEPAY_BENCH") != "1" {
-		t.Skip("takes minutes: set NOTEPAY_BENCH=1, or run make bench")
-	}
-	r := &report{load: loadAverage(t), sync: median(syncTimes(t, t.TempDir(), 1000))}
-	began := time.Now()
-	parts := []struct {
-		name string
-		run  func(*testing.T, *report)
-	}{
-		{"live", benchLive}, // first, because it measures memory
-		{"pay", benchPay},
-		{"plans", benchPlans},
-		{"webhook", benchWebhook},
-		{"wire", benchWire},
-		{"restart", benchRestart},
-		{"cold start", benchColdStart},
-		{"growth", benchGrowth},
-	}
-	measured := 0
-	for _, part := range parts {
-		t.Run(part.name, func(t *testing.T) { part.run(t, r); measured++ })
-	}
-	if t.Failed() || measured < len(parts) {
-		return // a part failed, or -run left it out
-	}
-	r.took = time.Since(began)
-	text, err := r.markdown()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = errors.Join(
-		os.WriteFile(apptest.InModule(t, "docs", "performance.md"), text, 0o644),
-		os.WriteFile(apptest.InModule(t, "docs", "performance.svg"), r.plot(), 0o644),
-	)
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// report holds the measurements of one run.
-type report struct {
-	load    string        // load average before the run
-	sync    time.Duration // median time of a 4 KiB write with fdatasync
-	took    time.Duration
-	figures []figure
-	growth  []size
-}
-
-// figure is one measurement with its baseline and its target.
-type figure struct {
-	name, got, baseline string
-	ratio               string
-	target              string // "" for none
-	missed              bool
-}
-
-func (r *report) add(t *testing.T, f figure) {
-	t.Helper()
-	t.Logf("%s: %s (%s), ratio %s, target %s", f.name, f.got, f.baseline, f.ratio, f.target)
-	r.figures = append(r.figures, f)
-}
 
 // median returns the middle of a list. It sorts the list.
 func median[T float64 | time.Duration](list []T) T { return quantile(list, 0.5) }
@@ -100,8 +32,10 @@ func quantile[T float64 | time.Duration](list []T, q float64) T {
 	return list[min(int(q*float64(len(list))), len(list)-1)]
 }
 
-// syncTimes repeatedly overwrites one page of a file and syncs it. No log can be faster.
-func syncTimes(t *testing.T, dir string, times int) []time.Duration {
+// syncTimes repeatedly overwrites one page of a file and syncs it. No log can be faster. A new sync
+// begins after every, or at once if the one before took longer: a disk that rests between syncs
+// takes longer for each.
+func syncTimes(t *testing.T, dir string, times int, every time.Duration) []time.Duration {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "page"))
 	if err != nil {
@@ -121,6 +55,7 @@ func syncTimes(t *testing.T, dir string, times int) []time.Duration {
 		if n > 0 { // the first write extends the file
 			took = append(took, time.Since(began))
 		}
+		time.Sleep(every - time.Since(began))
 	}
 	return took
 }

@@ -24,6 +24,7 @@ const maxPage = 100 * time.Millisecond
 // benchConsole measures each page of the console over a large ledger, and the memory that the export
 // of all payments takes.
 func benchConsole(t *testing.T, r *report, database string, s size) {
+	r.part = "console"
 	server := idle(t, database)
 	handler := server.Handler()
 	signIn := httptest.NewRequest("POST", "/operator/sign-in",

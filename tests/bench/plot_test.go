@@ -5,97 +5,11 @@ package bench
 import (
 	"bytes"
 	"cmp"
-	_ "embed" // for page
 	"fmt"
 	"math"
-	"os"
-	"runtime"
 	"slices"
-	"strings"
-	"testing"
-	"text/template"
 	"time"
-
-	"notepay/internal/apptest"
 )
-
-// page is the template of docs/performance.md.
-//
-//go:embed performance.md.tmpl
-var page string
-
-// markdown returns docs/performance.md.
-func (r *report) markdown() ([]byte, error) {
-	var figures, growth []string
-	for _, f := range r.figures {
-		verdict := ""
-		switch {
-		case f.missed:
-			verdict = "**missed**"
-		case f.target != "":
-			verdict = "met"
-		}
-		figures = append(figures, cells(f.name, f.got, f.baseline, f.ratio, f.target, verdict))
-	}
-	for _, s := range r.growth {
-		growth = append(growth, cells(
-			thousands(s.devices), thousands(s.payments), wholeMB(s.disk),
-			short(s.first), short(s.pay), short(s.webhook), short(s.page), short(s.stats),
-			wholeMB(s.memory), wholeMB(s.peak),
-		))
-	}
-	var b bytes.Buffer
-	err := template.Must(template.New("").Parse(page)).Execute(&b, map[string]any{
-		"Processor": processor(),
-		"Cores":     runtime.NumCPU(),
-		"Sync":      short(r.sync),
-		"Go":        runtime.Version(),
-		"Seconds":   int(r.took.Seconds()),
-		"Load":      r.load,
-		"Figures":   figures,
-		"Growth":    growth,
-	})
-	return b.Bytes(), err
-}
-
-// cells joins the cells of a table's row.
-func cells(list ...string) string { return strings.Join(list, " | ") }
-
-func wholeMB(mb float64) string { return fmt.Sprintf("%.0f MB", mb) }
-
-// TestPage requires docs/performance.md to have the text of its template, and the template to render.
-func TestPage(t *testing.T) {
-	t.Parallel()
-	written, err := os.ReadFile(apptest.InModule(t, "docs", "performance.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for text := range strings.Lines(page) {
-		if !strings.Contains(text, "{{") && !strings.Contains(string(written), text) {
-			t.Errorf("docs/performance.md lacks the line %q of its template", text)
-		}
-	}
-	r := report{
-		figures: []figure{{name: "a figure", got: "1 s", target: "< 1 s", missed: true}},
-		growth:  []size{{devices: 1000}},
-	}
-	rendered, err := r.markdown()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range []string{"\n| a figure | 1 s |  |  | < 1 s | **missed** |\n\n", "\n| 1,000 | 0 | 0 MB | "} {
-		if !strings.Contains(string(rendered), row) {
-			t.Errorf("the page has no row %q:\n%s", row, rendered)
-		}
-	}
-}
-
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
-}
 
 // line is one line of a plot: a value for each size.
 type line struct {

@@ -113,6 +113,54 @@ func benchRestart(t *testing.T, r *report) {
 		target:   "≤ 0.3 s",
 		missed:   half > 0.3,
 	})
+	benchKilled(t, r)
+}
+
+// benchKilled kills the binary with a long log, and compares its next start with one after a clean
+// end, which leaves no log.
+func benchKilled(t *testing.T, r *report) {
+	const devices, rounds, batch, long = 1000, 5, 200, 24 << 20
+	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "6000000")
+	database := filepath.Join(t.TempDir(), "killed.db")
+	for n := range devices {
+		sellAt(w, n)
+	}
+	const scan = "/pay?device=dev:7"
+	p := launchOn(w, path, database)
+	w.Until("all links are known", func() bool { return healthOf(&p.Service).Links == devices })
+	var after, clean, more []float64
+	var logged int64
+	for range rounds {
+		for size := int64(0); size < long; {
+			webhooks, _ := paidEvent(w, batch, devices)
+			callAll(t, addrOf(&p.Service), 16, webhooks, http.StatusOK)
+			info, err := os.Stat(database + "-wal")
+			if err != nil {
+				t.Fatal(err)
+			}
+			size = info.Size()
+			logged = max(logged, size)
+		}
+		p.Kill(t)
+		p = launchOn(w, path, database)
+		a := p.firstRedirect(scan).Seconds()
+		p.terminate()
+		p = launchOn(w, path, database)
+		b := p.firstRedirect(scan).Seconds()
+		p.terminate()
+		p = launchOn(w, path, database)
+		after, clean, more = append(after, a), append(clean, b), append(more, a-b)
+	}
+	p.terminate()
+	seconds := func(list []float64) string { return short(time.Duration(median(list) * float64(time.Second))) }
+	r.add(t, figure{
+		name:     fmt.Sprintf("restart after kill -9 with a log of up to %d MB: first redirect", logged>>20),
+		got:      seconds(after),
+		baseline: "after a clean end: " + seconds(clean),
+		ratio:    fmt.Sprintf("%+.0f ms", 1000*median(more)),
+		target:   "≤ 30 ms more",
+		missed:   median(more) > 0.030,
+	})
 }
 
 // benchColdStart creates links at a Stripe that accepts 25 a second and answers after 300 ms, while
@@ -127,7 +175,9 @@ func benchColdStart(t *testing.T, r *report) {
 	for n := range devices {
 		w.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%04d", n), LastActivity: time.Now()})
 	}
-	s := startServing(w)
+	started := &subject{World: w}
+	started.start(binary(t))
+	s := started.service
 	w.Until("links are being made", func() bool { return healthOf(s).Links > 0 })
 	var payable []time.Duration
 	between := time.NewTicker(time.Second)

@@ -116,7 +116,7 @@ func (c *customer) showsCode() {
 		c.t.Fatal("the machine was sent no note")
 	}
 	code, _ := notes[0].Body["code"].(string)
-	shown, err := chromedp.Run(c.page.ctx, chromedp.Text(chromedp.CSS("#code .code")))
+	shown, err := chromedp.Run(c.page.ctx, chromedp.Text(chromedp.CSS("#code .code [aria-hidden]")))
 	if err != nil {
 		c.t.Fatalf("read the code: %v", err)
 	}
@@ -129,7 +129,7 @@ func (c *customer) showsCode() {
 // machine received.
 func (c *customer) showsNoCode() {
 	c.t.Helper()
-	c.page.until(`!document.querySelector("#code .code, #code svg, main svg")`)
+	c.page.until(`!document.querySelector("#code .code, #code svg")`)
 	page, err := chromedp.Run(c.page.ctx, chromedp.Evaluate[string]("document.documentElement.outerHTML"))
 	if err != nil {
 		c.t.Fatalf("read the page: %v", err)

@@ -194,6 +194,8 @@ func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		{"GET", device + "/notes/payment.qi?max=1", "", "", 200},
 		{"GET", device + "/files?pending=true&files=payment.qi", "", "", 200},
 		{"DELETE", device + "/notes/payment.qi/1:1", "", "", 404},
+		{"GET", device + "/public-key", "", "", 200},
+		{"GET", all + "/devices/public-keys?pageSize=10&pageNum=1", "", "", 200},
 		{"DELETE", device + "/files", jsonKind, `{"files":["payment.qi"]}`, 200},
 		{"POST", device + "/signal", jsonKind, `{"body":{"look":"now"}}`, 200},
 		{"GET", all + "/events-cursor?files=payment_ack.qo&limit=1&sortOrder=asc", "", "", 200},
@@ -210,7 +212,8 @@ func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		t.Errorf("recalling a note answered %d %s; want 200", answer.Code, answer.Body)
 	}
 	api.report(t, "Notehub's description, called by the test", []string{
-		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevices",
+		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables",
+		"GetDevicePublicKey", "GetDevicePublicKeys", "GetDevices",
 		"GetEventsByCursor",
 		"GetFleetDevices", "GetFleetEnvironmentVariables", "GetFleets", "GetNotefile", "GetProject",
 		"GetProjectEnvironmentVariables",

@@ -147,6 +147,18 @@ func scenarios() []scenario {
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
+		{"a note is signed and encrypted with the public key of its Notecard", func(w *world) {
+			p := w.start("ENCRYPT_NOTES", "experimental", "NOTE_SIGN_KEY", strings.Repeat("0f", 32),
+				"CONFIRM_WITHIN", "90s")
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{})
+			p.payment(session.ID, sent)
+			for _, note := range w.notehub.Notes(washer) {
+				read := w.notehub.Decrypted(note).Body
+				if note.Body["session_id"] != nil || read["session_id"] != session.ID || read["sig"] == nil {
+					w.Errorf("the note %v is read as %v; want the session and a signature, encrypted", note.Body, read)
+				}
+			}
+		}},
 		{"a session is made for a purchase, given out again, and paid", func(w *world) {
 			p := w.start("CHECKOUT", "session")
 			browser := []string{"Cookie", "notepay_browser=ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -227,9 +239,11 @@ func usedOfStripe() []string {
 
 func usedOfNotehub() []string {
 	return []string{
-		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices",
+		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevicePublicKeys", "GetDeviceSessions",
+		"GetDevices",
 		"GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
-		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "OAuth2ClientCredentials",
+		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "ListNotefiles",
+		"OAuth2ClientCredentials",
 	}
 }
 

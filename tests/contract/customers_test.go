@@ -1,10 +1,12 @@
 package contract
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"notepay/internal/sandbox"
+	"notepay/internal/uid"
 )
 
 // TestCustomers checks the pages that customers see: before they pay, and on the payment's page at
@@ -58,8 +60,10 @@ func closed() []visitor {
 		{name: "one that runs", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.scans("in-use", "This machine is in use", "It is free again in about 40 minutes.",
-				"Nothing was charged for this scan.")
+			c.page.open(c.url + "/pay/" + c.uid) // the payer is led back
+			c.sees("", "The machine has started")
+			c.page.openRefused(c.url + "/pay/" + c.uid + "?again=1")
+			c.sees("in-use", "This machine is in use", "It is free again in about 40 minutes.")
 		}},
 		{name: "one that is offline", silent: 48 * time.Hour, offline: true, visit: func(c *customer) {
 			c.scans("", "This machine is offline", "Nothing was charged for this scan.")
@@ -99,6 +103,13 @@ func closed() []visitor {
 			c.page.open(c.url + "/pay/" + c.uid)
 			c.sees("plans", "Choose a program", "Warm wash", "You then have 20 min to get it ready",
 				"For washed clothes.")
+		}},
+		{name: "a short code", variables: sells(warm + "," + plain), visit: func(c *customer) {
+			c.page.open(c.url + "/")
+			code := strings.ToLower(uid.ShowCode(uid.Code(c.uid)[:uid.MinCode]))
+			c.page.do("type the code", evaluate(`document.getElementById("device").value = "`+code+`"; undefined`))
+			c.page.click("form button")
+			c.reads("Choose a program", "Warm wash")
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
 			c.page.open(c.url + "/use/" + c.uid)

@@ -88,7 +88,7 @@ func (d *demo) idle() {
 const (
 	waitingTitle = "Payment received"
 	sentTitle    = "Waiting for the machine"
-	startedTitle = "The machine has started"
+	startedTitle = "The washer has started"
 	doneTitle    = "Finished" // after 40 seconds
 )
 

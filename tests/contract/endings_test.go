@@ -51,7 +51,7 @@ func confirming() []visitor {
 		}},
 		{name: "started later", pays: true, machine: confirms(), variables: sells(delayed), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine starts soon", "It starts in about 20 minutes")
+			c.sees("", "The machine starts soon", "It starts in")
 		}},
 		{name: "done", pays: true, machine: confirms(), variables: sells(short), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -65,8 +65,8 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "The machine did not start", "did not get your payment in time",
 				"€3.50 was refunded", "You can try again")
-			c.pay(sandbox.PayOptions{}) // the second in a row
-			c.reads("The machine did not start")
+			c.pay(sandbox.PayOptions{})                                // the second in a row
+			c.reads("The machine did not start", "€3.50 was refunded") // before that, a scan leads back here
 			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
 		}},
 		{
@@ -78,6 +78,19 @@ func confirming() []visitor {
 				c.pay(sandbox.PayOptions{})
 				c.sees("money-back", "The machine did not start", "reported that it could not start",
 					"E-DOOR", "€3.50 was refunded")
+			},
+		},
+		{
+			name:      "a locker that refuses",
+			pays:      true,
+			machine:   confirms(),
+			behavior:  sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
+			variables: map[string]string{"machine_kind": "locker", "code_E_DOOR": "Close the door"},
+			visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.reads("The locker did not open", "The machine reports: Close the door (E-DOOR)", "Refunded on")
+				c.stripe.TraceRefund(c.session.ID, "74312345678901234567890")
+				c.sees("", "The locker did not open", "74312345678901234567890", "incl. 19% VAT")
 			},
 		},
 		{name: "refused by Notehub", pays: true, machine: confirms(), visit: func(c *customer) {
@@ -98,7 +111,7 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "Another customer was faster.", "€3.50 was refunded")
+			c.sees("", "Another payment came first", "already in use for another payment", "€3.50 was refunded")
 		}},
 		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})

@@ -66,6 +66,7 @@ func (b *bell) until(t *testing.T, what string, condition func() bool) {
 type program struct {
 	t       *testing.T
 	url     string // base URL
+	addr    string // the address it listens on; only with its own HTTPS
 	bell    *bell
 	command *exec.Cmd
 	exited  chan error

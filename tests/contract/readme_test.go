@@ -3,8 +3,6 @@ package contract
 import (
 	"bytes"
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // document returns a file of the documentation, by its path in the repository.
@@ -119,6 +116,7 @@ func TestReadmeInstallation(t *testing.T) {
 		env = append(env, name+"="+w.env[name])
 	}
 	_, setUp, _ := strings.Cut(document(t, "README.md"), "## Set it up")
+	setUp, _, _ = strings.Cut(setUp, "**Move to PostgreSQL.**") // TestPostgresMoveKilled moves a ledger
 	var running *program
 	for _, command := range shell(setUp) {
 		if command == "make build" { // TestMain has built the same
@@ -223,7 +221,8 @@ func (w *world) launchIn(dir string, env []string) *program {
 // TestDemoCommand runs the demo, which the README starts with `make demo`.
 func TestDemoCommand(t *testing.T) {
 	t.Parallel()
-	if !strings.Contains(document(t, "Makefile"), "\n\tgo run . demo\n") {
+	const recipe = "\n\t@go build -o bin/notepay-demo . && exec bin/notepay-demo demo\n"
+	if !strings.Contains(document(t, "Makefile"), recipe) {
 		t.Error("make demo does not do the same as go run . demo")
 	}
 	_, found := launch(t, newBell(), map[string]string{"PORT": "0", "DEMO_PORT": "0"}, demoReady, "demo")
@@ -250,85 +249,5 @@ func TestReadmeEndpointPassesCheck(t *testing.T) {
 		if !strings.Contains(report, want) {
 			t.Errorf("notepay check does not say %q:\n%s", want, report)
 		}
-	}
-}
-
-// TestReadmeCaddyfile runs Caddy with the README's Caddyfile on addresses of this machine, and
-// sends requests to notepay through it.
-func TestReadmeCaddyfile(t *testing.T) {
-	t.Parallel()
-	caddy, err := exec.LookPath("caddy")
-	if err != nil {
-		unavailable(t, "Caddy is missing (apt-get install caddy): %v", err)
-	}
-	block := regexp.MustCompile("(?s)```\n(pay\\.example\\.com \\{.*?)```").FindStringSubmatch(document(t, "README.md"))
-	if block == nil {
-		t.Fatal("the README has no Caddyfile")
-	}
-	p := newWorld(t, nil, nil).start()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	pasted := filepath.Join(dir, "pasted")
-	local := filepath.Join(dir, "Caddyfile")
-	changed := strings.Replace(block[1], "pay.example.com", "http://"+address, 1)
-	changed = strings.Replace(changed, "127.0.0.1:3000", strings.TrimPrefix(p.url, "http://"), 1)
-	changed = "{\n\tadmin off\n}\n" + changed
-	for file, text := range map[string]string{pasted: block[1], local: changed} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(args ...string) *exec.Cmd {
-		c := exec.CommandContext(t.Context(), caddy, args...)
-		c.Env = []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
-		return c
-	}
-	if out, err := run("adapt", "--adapter", "caddyfile", "--config", pasted).CombinedOutput(); err != nil {
-		t.Fatalf("Caddy refuses the README's Caddyfile: %v\n%s", err, out)
-	}
-	server := run("run", "--adapter", "caddyfile", "--config", local)
-	var log bytes.Buffer
-	server.Stderr = &log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-		if t.Failed() {
-			t.Logf("Caddy: %s", log.String())
-		}
-	})
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	var health *http.Response
-	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
-		if health, err = client.Get("http://" + address + "/health"); err == nil &&
-			health.StatusCode != http.StatusBadGateway {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("Caddy does not answer: %v", err)
-		}
-	}
-	body, _ := io.ReadAll(health.Body)
-	_ = health.Body.Close()
-	if health.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"version"`)) {
-		t.Errorf("/health through Caddy: %d %s", health.StatusCode, body)
-	}
-	hook, err := client.Post("http://"+address+"/webhook/stripe", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = hook.Body.Close()
-	// notepay's own response to a request without a signature
-	if hook.StatusCode != http.StatusBadRequest {
-		t.Errorf("an unsigned webhook through Caddy: %d; want 400", hook.StatusCode)
 	}
 }

@@ -68,7 +68,9 @@ func buyers() []visitor {
 				c.page.speaks(language)
 				c.page.do("press many times", chromedp.Evaluate[chromedp.Void](`(async form => {
 					const body = new URLSearchParams(new FormData(form))
-					for (let i = 0; i < 10; i++) await fetch(form.action, {method: "POST", body, redirect: "manual"})
+					for (let i = 0; i < 60; i++)
+						if ((await fetch(form.action, {method: "POST", body, redirect: "manual"})).status === 429)
+							return
 				})(document.querySelector("main form"))`, chromedp.EvalAwaitPromise))
 				c.page.click("main form button")
 				c.looks("", title)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -125,10 +127,21 @@ func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
 // run starts notepay and waits until the paying visitors' machines sell.
 func (s *shop) run(settings ...string) {
 	s.Helper()
+	logo := filepath.Join(s.TempDir(), "logo.svg")
+	drawing := `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4.5" cy="4.5" r="4"/></svg>`
+	if err := os.WriteFile(logo, []byte(drawing), 0o600); err != nil {
+		s.Fatal(err)
+	}
 	common := []string{
 		"NOTEHUB_REQUESTS_PER_MINUTE", "6000",
 		"BRAND_NAME", "Wash & Go",
+		"BRAND_LOGO", logo,
 		"SUPPORT_CONTACT", "help@wash.example",
+		"SELLER_ADDRESS", "Wash & Go Ltd, 1 Long-Winded Street, 12345 Anytown",
+		"TAX_LINE", "incl. 19% VAT, DE123456789",
+		"IMPRINT_URL", "https://wash.example/imprint",
+		"PRIVACY_URL", "https://wash.example/privacy",
+		"TERMS_URL", "https://wash.example/terms",
 		"NOTEHUB_ROUTE_TOKEN", webhookSecret,
 		"PUBLIC_URL", s.url,
 	}
@@ -263,4 +276,6 @@ func soon() map[string]string { return map[string]string{"credit_lifetime": "10s
 
 func sells(price string) map[string]string { return map[string]string{"stripe_price_id": price} }
 
-func confirms() sandbox.MachineConfig { return sandbox.MachineConfig{Confirms: true} }
+func confirms() sandbox.MachineConfig {
+	return sandbox.MachineConfig{Confirms: true, MaxRun: 48 * time.Hour}
+}

@@ -21,7 +21,7 @@ static bool wanted(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const test *lists[] = {decide_tests, order_tests, time_tests, line_tests, cut_tests, history_tests};
+	const test *lists[] = {decide_tests, order_tests, time_tests, line_tests, cut_tests, history_tests, vector_tests};
 	int run = 0, failed = 0;
 	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
 		for (const test *t = lists[i]; t->name; t++) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh tests the firmware: run.sh host (the C tests), run.sh boards (the examples), run.sh fuzz [LINES [SEED]], or
-# all but the last.
+# run.sh tests the firmware: run.sh host (the C tests), run.sh whole (with the service), run.sh boards (the examples),
+# run.sh fuzz [LINES [SEED]], or all but the last.
 #
 # Copyright (c) 2026 the notepay authors
 # SPDX-License-Identifier: MIT
@@ -42,7 +42,7 @@ host() {
 	"$out/port"
 	FIRMWARE_CUTS=0 FIRMWARE_HISTORIES=2000 FIRMWARE_FUZZ=100000 "$out/checked" &
 	"$out/large" line,\ nesting line,\ 64
-	FIRMWARE_FIGURES=1 "$out/fast" cut histories
+	FIRMWARE_FIGURES=1 "$out/fast" cut histories time,\ a\ start vectors
 	wait $!
 }
 
@@ -57,6 +57,7 @@ boards() {
 	[ -d ../avr/node_modules ] || npm ci --prefix ../avr --ignore-scripts --no-audit --no-fund
 	./sketches.sh "$out/boards"
 	node ../avr/test.js "$out/boards"
+	node ../avr/board_test.js "$out/boards"
 	mkdir "$out/mutant"
 	cp -r ../../firmware/notepay "$out/mutant/library"
 	sed -i 's/_REPLY_MS); npTick())/_REPLY_MS); npWatchdog())/' "$out/mutant/library/src/NotepaySerial.h"
@@ -71,12 +72,19 @@ boards() {
 	fi
 }
 
+# whole runs the firmware as the machine of the whole service.
+whole() {
+	(cd ../machine && NOTEPAY_REQUIRE=1 NOTEPAY_FIRMWARE_PAYMENTS=${NOTEPAY_FIRMWARE_PAYMENTS:-40} go test -count=1 .)
+}
+
 case ${1:-all} in
 host) host ;;
 fuzz) fuzz "${@:2}" ;;
 boards) boards ;;
+whole) whole ;;
 all)
 	host
+	whole
 	sign/sign_test.sh
 	node mutants.js
 	./sizes.sh

@@ -43,12 +43,12 @@ sketch() {
 		-x c++ -c "$library/examples/$1/$1.ino" -o "$objects/$1.o"
 }
 
-# link NAME FLAGS... links it.
+# link NAME FLAGS... links it into the folder programs.
 link() {
 	avr-gcc "${flags[@]}" -fuse-linker-plugin -Wl,--gc-sections "$objects/$1.o" "$objects/notepay.o" "${@:2}" \
-		"$objects/core.a" -lm -o "$out/$1.elf"
-	avr-objcopy -O ihex -R .eeprom "$out/$1.elf" "$out/$1.hex"
-	avr-size "$out/$1.elf" | awk -v name="$1" 'NR == 2 { print "  " name ": flash " $1 + $2 " B, RAM " $2 + $3 " B" }'
+		"$objects/core.a" -lm -o "$programs/$1.elf"
+	avr-objcopy -O ihex -R .eeprom "$programs/$1.elf" "$programs/$1.hex"
+	avr-size "$programs/$1.elf" | awk -v name="$1" 'NR == 2 { print "  " name ": flash " $1 + $2 " B, RAM " $2 + $3 " B" }'
 }
 
 at_most() {
@@ -59,6 +59,7 @@ at_most() {
 }
 
 compile UNO atmega328p standard
+programs=$out
 for name in Washer Vending Locker Charger; do
 	at_most "lines of $name" "$(wc -l <"$library/examples/$name/$name.ino")" 59
 	sketch $name
@@ -72,6 +73,7 @@ if [ "${2:-}" = uno ]; then
 	exit $bad
 fi
 compile MEGA2560 atmega2560 mega
+programs=$objects # those of the Uno stay
 if [ -z "${NOTE_ARDUINO:-}" ]; then
 	for name in Washer Vending Locker Charger; do
 		sketch $name -Ishim

@@ -14,7 +14,7 @@ typedef struct {
 } test;
 
 /* Each list ends with a test without a name. */
-extern const test decide_tests[], order_tests[], time_tests[], cut_tests[], history_tests[], line_tests[];
+extern const test decide_tests[], order_tests[], time_tests[], cut_tests[], history_tests[], line_tests[], vector_tests[];
 
 /* amount returns the number that the environment variable gives, or usual. */
 long amount(const char *variable, long usual);

@@ -239,7 +239,39 @@ static void test_time_without_sums(void)
 	free(w);
 }
 
+/* on_i2c makes a request take as long as note-c needs on I2C at 100 kHz, in pieces of 30 bytes: 6 ms
+ * before and 20 ms after each piece that is sent, 50 ms between the looks for a reply, 1 ms before
+ * each piece that is read, and 0.1 ms for each byte. */
+static void on_i2c(void *context, const char *line)
+{
+	world *w = context;
+	size_t out = strlen(line), in = 50;
+	if (strstr(line, "note.get") && w->queued > 0)
+		in = strlen(w->queue[0]) + 24;
+	w->reply_ms = (int)((out + 29) / 30 * 26 + 56 + (in + 29) / 30 + (out + in) / 10);
+}
+
+static void test_start_on_i2c(void)
+{
+	world *w = new_world(1);
+	uint64_t from, took;
+	w->on_request = on_i2c;
+	power_on(w);
+	settle_world(w, 2, 0); /* it knows the time */
+	note(w, "completed", "cr_7k3m9q2xh4abcdef",
+	     ",\"expires\":1790000600,\"duration_s\":3600,\"delayed_start_s\":0,\"code\":\"049317\"");
+	from = w->ms;
+	notepay_poll(&w->np);
+	took = w->starts[0].at - from + NOTEPAY_SLOT * 4 / 10; /* the world's byte takes 3 ms, an EEPROM's 3.4 */
+	check(w->started == 1 && took <= 500, "%d starts, the first after %lu ms; want one within 500", w->started,
+	      (unsigned long)took);
+	if (amount("FIRMWARE_FIGURES", 0))
+		printf("  note to start on I2C: %lu ms (at most 500)\n", (unsigned long)took);
+	free(w);
+}
+
 const test time_tests[] = {
+	{"time, a start on I2C", test_start_on_i2c},
 	{"time, expiry to the second", test_expiry_to_the_second},
 	{"time, a slow host asks again", test_slow_host},
 	{"time, millis wraps", test_millis_wraps},

@@ -19,8 +19,9 @@ const root = "../.."
 
 // TestMutants requires a test to fail for each patch in patches, which removes one guard. The first
 // line of the patch has the arguments of go test. Most name the test of this guard, and a few the
-// histories. The tests run only if NOTEPAY_MUTANTS is set, because they take minutes (make
-// mutants). Without it, TestMutants checks that each patch applies.
+// histories. If the line begins with "postgres:", the tests get a PostgreSQL server. The tests run
+// only if NOTEPAY_MUTANTS is set, because they take minutes (make mutants). Without it, TestMutants
+// checks that each patch applies.
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("patches/*.patch")
 	if err != nil || len(patches) == 0 {
@@ -30,7 +31,7 @@ func TestMutants(t *testing.T) {
 	for _, patch := range patches {
 		t.Run(strings.TrimSuffix(filepath.Base(patch), ".patch"), func(t *testing.T) {
 			t.Parallel()
-			tests, overlay := mutate(t, patch)
+			tests, postgres, overlay := mutate(t, patch)
 			if os.Getenv("NOTEPAY_MUTANTS") == "" {
 				return
 			}
@@ -40,7 +41,11 @@ func TestMutants(t *testing.T) {
 			defer cancel()
 			args := []string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast"}
 			args = append(args, "-timeout", "150s")
-			test := exec.CommandContext(ctx, "go", append(args, tests...)...)
+			args = append(args, tests...)
+			test := exec.CommandContext(ctx, "go", args...)
+			if postgres {
+				test = exec.CommandContext(ctx, "tests/postgres.sh", append([]string{"go"}, args...)...)
+			}
 			test.Dir = root
 			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms",
 				// for builds by the tests
@@ -56,15 +61,16 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutate applies a patch to a copy of its file. It returns the arguments of go test and the overlay
-// that replaces the file by the copy.
-func mutate(t *testing.T, patch string) (tests []string, overlay string) {
+// mutate applies a patch to a copy of its file. It returns the arguments of go test, whether the
+// tests need PostgreSQL, and the overlay that replaces the file by the copy.
+func mutate(t *testing.T, patch string) (tests []string, postgres bool, overlay string) {
 	t.Helper()
 	raw, err := os.ReadFile(patch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, diff, _ := strings.Cut(string(raw), "\n")
+	head, postgres = strings.CutPrefix(head, "postgres:")
 	tests = strings.Fields(strings.TrimPrefix(head, "tests:"))
 	var file, text string
 	for _, hunk := range strings.Split(diff, "\n@@") {
@@ -100,7 +106,7 @@ func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 			t.Fatal(fmt.Errorf("write the mutant: %w", err))
 		}
 	}
-	return tests, overlay
+	return tests, postgres, overlay
 }
 
 // sides returns the text before and after a hunk of a unified diff.

@@ -37,6 +37,9 @@ const (
 // ledger by older copies. Then all trouble ends, and every payment must end. The machine has its
 // one credit, the customer has the money, or the payment needs attention.
 //
+// With NOTEPAY_TEST_POSTGRES two more worlds have one process and three on a server of their own,
+// without older copies.
+//
 // NOTEPAY_CHAOS_TIME sets the duration (6s by default), and NOTEPAY_CHAOS_SEED the seed.
 func TestChaos(t *testing.T) {
 	if testing.Short() {
@@ -52,8 +55,7 @@ func TestChaos(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("seed %d", seed)
-	for n, kind := range []*chaos{
+	kinds := []*chaos{
 		{name: "three keys"},
 		{
 			name:     "confirming",
@@ -66,7 +68,25 @@ func TestChaos(t *testing.T) {
 			held:     true,
 			settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"},
 		},
-	} {
+	}
+	if os.Getenv("NOTEPAY_TEST_POSTGRES") != "" {
+		confirming := kinds[1].settings
+		kinds = append(kinds,
+			&chaos{name: "one on PostgreSQL", confirms: true, settings: confirming, processes: 1},
+			&chaos{name: "three on PostgreSQL", confirms: true, settings: confirming, processes: 3})
+	}
+	t.Cleanup(func() { // once more, because the log of the others may be long
+		t.Logf("seed %d", seed)
+		for _, kind := range kinds {
+			if kind.world == nil {
+				continue // -run has left it out
+			}
+			for _, problem := range kind.world.Errors() {
+				t.Logf("%s: %s", kind.name, problem)
+			}
+		}
+	})
+	for n, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			kind.random = &dice{r: rand.New(rand.NewPCG(seed, uint64(n)))}
@@ -81,6 +101,9 @@ type chaos struct {
 	confirms, held bool
 	settings       []string
 	random         *dice
+	processes      int // on one PostgreSQL server; 0: one, on SQLite
+
+	others []*apptest.Process // besides the one that is killed next
 
 	world *apptest.World
 	mu    sync.Mutex
@@ -109,8 +132,16 @@ func (d *dice) between(low, high time.Duration) time.Duration {
 }
 
 func (c *chaos) run(t *testing.T, length time.Duration) {
+	database := ""
+	if c.processes > 0 {
+		database = startPostgres(t).url
+	}
 	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", creditLifetime.String(), "POLL_INTERVAL", "10s")
 	w.Set(c.settings...)
+	if database != "" {
+		w.Set("DATABASE_URL", database)
+		w.Inspected = true
+	}
 	c.world = w
 	running, powerOff := context.WithCancel(t.Context())
 	var hosting sync.WaitGroup
@@ -134,6 +165,9 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	w.Clocks(ahead)
 	c.restores = c.newRestores()
 	p := c.spawn()
+	for len(c.others) < c.processes-1 {
+		c.others, p = append(c.others, p), c.spawn()
+	}
 	links := make([]string, count)
 	for n := range links {
 		links[n] = (&apptest.Service{W: w, Url: p.Url}).Selling(fmt.Sprintf("dev:%d", n))
@@ -148,10 +182,17 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	going.Go(func() { c.shake(ctx) })
 	for ctx.Err() == nil {
 		rest(ctx, c.random.between(200*time.Millisecond, 2*time.Second))
-		c.backUp()
+		var restored *apptest.Rewind
+		if c.processes == 0 {
+			c.backUp()
+		} else if len(c.others) > 0 {
+			p, c.others = c.others[0], append(c.others[1:], p)
+		}
 		p.Kill(t)
-		restored := c.restoreOrCopy()
-		if c.random.under(6) == 0 { // the host slept, or its clock was set back
+		if c.processes == 0 {
+			restored = c.restoreOrCopy()
+		}
+		if c.processes < 2 && c.random.under(6) == 0 { // the host slept, or its clock was set back
 			ahead += c.random.between(5*time.Second, 90*time.Second)
 			w.Clocks(ahead)
 		}
@@ -166,14 +207,19 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	c.calm()
 	began := time.Now()
 	open := c.untilClosed(p)
+	for _, other := range c.others {
+		if err := other.Stop(); err != nil {
+			t.Errorf("after SIGTERM: %v; want exit code 0", err)
+		}
+	}
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-p.Ended; err != nil {
-		t.Errorf("after SIGTERM: %v; want exit code 0", err)
+		w.Errorf("after SIGTERM: %v; want exit code 0", err)
 	}
 	if len(open) > 0 {
-		t.Errorf("after %v of quiet these are not at an end:\n%s", maxQuiet, strings.Join(open, "\n"))
+		w.Errorf("after %v of quiet these are not at an end:\n%s", maxQuiet, strings.Join(open, "\n"))
 	}
 	for _, m := range w.Machines { // runs the credits that were fetched last
 		m.Step()
@@ -444,7 +490,7 @@ func (c *chaos) sum(quiet time.Duration) {
 	}
 	backups, plain := w.Kinds()
 	w.Logf("the ledger was restored %d times from a backup and %d times from a plain copy", backups, plain)
-	if c.kills >= enoughKills && (backups == 0 || plain == 0) {
+	if c.processes == 0 && c.kills >= enoughKills && (backups == 0 || plain == 0) {
 		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
 	}
 	w.Logf(

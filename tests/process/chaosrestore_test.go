@@ -10,8 +10,9 @@ import (
 )
 
 // enoughKills is the number of kills after which the ledger was restored from a copy of each kind.
-// Each copy is made after at most 6 kills and restored after at most 4 more.
-const enoughKills = 20
+// The first copy is made after at most 4 kills, the next at most 12 after a restore. Each is restored
+// after at most 4 more.
+const enoughKills = 30
 
 // restores makes copies of the ledger, by `notepay backup` and plainly in turns, and restores them.
 type restores struct {
@@ -61,7 +62,9 @@ func (c *chaos) restoreOrCopy() *apptest.Rewind {
 	made := r.made
 	c.putInPlace(made)
 	c.forget(made)
-	r.made, r.stamped, r.next = nil, !r.stamped, 2+c.random.under(4)
+	// After a restore, an operator decides on whatever was under way. The pause before the next copy
+	// leaves the machines time for payments that end by themselves.
+	r.made, r.stamped, r.next = nil, !r.stamped, 6+c.random.under(6)
 	c.world.Rewinds = append(c.world.Rewinds, made)
 	return made
 }

@@ -149,9 +149,8 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 32 {
 			calls.Go(func() {
-				if err := hub.PostNote(t.Context(), fixture.Washer, payment.Note{}); upstream.OutcomeOf(
-					err,
-				) != upstream.Misconfigured {
+				err := hub.PostNote(t.Context(), fixture.Washer, "payment.qi", payment.Note{})
+				if upstream.OutcomeOf(err) != upstream.Misconfigured {
 					t.Errorf("Notehub: %.200v; want trouble", err)
 				}
 				if _, err := api.Session(t.Context(), "cs_test_1"); err == nil {

@@ -23,6 +23,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
+	"notepay/internal/ledger/ledgertest"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
@@ -67,7 +68,7 @@ func (h *realHistory) fail(format string, args ...any) {
 // NOTEPAY_HISTORY_SEED the first seed.
 func TestRealHistories(t *testing.T) {
 	t.Parallel()
-	wanted, first := 300, rand.Uint64()
+	wanted, first := 120, rand.Uint64()
 	if apptest.UnderRace {
 		wanted = 8
 	}
@@ -147,7 +148,7 @@ func (h *realHistory) run() {
 			),
 		)
 	}
-	h.path = filepath.Join(h.TempDir(), "notepay.db")
+	h.path = ledgertest.Fresh(h)
 	if h.IntN(3) == 0 {
 		h.step()
 	}

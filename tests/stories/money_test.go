@@ -3,6 +3,7 @@ package stories
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,6 +41,24 @@ func TestDashboardRefundRecallsACreditThatHasNotStarted(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		f.Stripe.Refund(session.ID, 0)
 		f.Pass(20 * time.Second)
+		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonReversed, ""))
+		m.SetOnline(true)
+		f.Pass(10 * time.Second)
+		f.Started(m, 0)
+		f.Money(session.ID, 350, 0, 350)
+	})
+}
+
+// The refund waits for the call that is in flight, and not for the end of the call's lease.
+func TestDashboardRefundDuringACall(t *testing.T) {
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		const postNote = "POST /v1/projects/{project}/devices/{device}/notes/{file}"
+		f.Run()
+		m.SetOnline(false)
+		f.Notehub.Always(postNote, sandbox.Outcome{Applied: true, Status: 200, Delay: 3 * time.Second})
+		session := f.Buy(sandbox.PayOptions{})
+		f.Stripe.Refund(session.ID, 0)
+		f.Pass(6 * time.Second)
 		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonReversed, ""))
 		m.SetOnline(true)
 		f.Pass(10 * time.Second)
@@ -377,5 +396,38 @@ func TestBrowserDecidesNothing(t *testing.T) {
 		}
 		f.Pass(10 * time.Minute)
 		f.Started(m, 0)
+	})
+}
+
+func TestRefundShowsItsDateAndTheBanksReference(t *testing.T) {
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		m.SetOnline(false)
+		session := f.Buy(sandbox.PayOptions{})
+		f.Pass(12 * time.Minute)
+		p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecalled, ""))
+		pages := []string{"/session/" + p.Token, "/payment/success?session_id=" + session.ID}
+		f.Pass(time.Hour) // the second one is a receipt now
+		for _, path := range pages {
+			page := f.Get(path, "Accept", apptest.Browser).Body.String()
+			if !strings.Contains(page, "Refunded on") || strings.Contains(page, "7431") {
+				f.Errorf("%s lacks the date of the refund, or has a reference: %s", path, page)
+			}
+		}
+		f.Stripe.TraceRefund(session.ID, "74312345678901234567890")
+		f.Pass(time.Minute)
+		for _, path := range pages {
+			page := f.Get(path, "Accept", apptest.Browser).Body.String()
+			if !strings.Contains(page, "74312345678901234567890") {
+				f.Errorf("%s lacks the bank's reference: %s", path, page)
+			}
+		}
+		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecalled, ""))
+		if answer := f.AsOperator("/api/payments/" + p.ID).Body.String(); !strings.Contains(
+			answer,
+			`"refund_reference":"74312345678901234567890"`,
+		) {
+			f.Errorf("the API lacks the reference: %s", answer)
+		}
 	})
 }

@@ -35,7 +35,7 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 				for round := range 4 {
 					for range 5 {
 						session := f.Buy(sandbox.PayOptions{})
-						f.Server.Bridge.Watched(f.Paid(session.ID))
+						f.Server.Bridge.PageOpen(f.Paid(session.ID))
 					}
 					f.Get("/pay?device=dev:" + fmt.Sprint(round))
 					if round == 2 {

@@ -3,6 +3,7 @@
 package stories
 
 import (
+	"encoding/hex"
 	"testing"
 	"time"
 
@@ -22,6 +23,14 @@ func holding(s *config.Settings) { s.ConfirmWithin, s.Capture = time.Minute, "on
 
 // without sets a lifetime of two minutes and no confirmations.
 func without(s *config.Settings) { s.CreditLifetime = 2 * time.Minute }
+
+// signing sets that notes are signed.
+func signing(key []byte) func(*config.Settings) {
+	return func(s *config.Settings) {
+		confirming(s)
+		s.NoteSignKey = config.Secret(hex.EncodeToString(key))
+	}
+}
 
 // story runs a test against a service with machines of one kind.
 func story(

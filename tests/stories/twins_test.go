@@ -57,6 +57,28 @@ func TestTwinsAreReported(t *testing.T) {
 	}
 }
 
+// A second note with the credit waits at Notehub, and there is no other sign of a second
+// installation.
+func TestSecondNoteOfACreditIsReported(t *testing.T) {
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Minute)
+		m.SetOnline(false)
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Pass(time.Second)
+		f.TellsOfTwins("with one note", nil, false)
+		hub := apptest.HubOf(&f.Settings, sandbox.InProcess(f.Notehub))
+		if err := hub.PostNote(f.Context(), fixture.Washer, "payment.qi", payment.NoteOf(f.Paid(sold.ID))); err != nil {
+			f.Fatal(err)
+		}
+		f.Pass(20 * time.Minute)
+		f.TellsOfTwins("with two notes", nil, true)
+		if p := f.Paid(sold.ID); p.ReviewReason != payment.ReviewTwins {
+			f.Errorf("attention %q; want %q", p.ReviewReason, payment.ReviewTwins)
+		}
+	})
+}
+
 // One installation does not know the machine and refunds, and the other sends the credit.
 func TestTwinCreditIsReported(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {

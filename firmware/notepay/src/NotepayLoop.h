@@ -22,7 +22,7 @@
 #endif
 
 /* NOTEPAY_ATTN makes ATTN go HIGH when a note comes. */
-#define NOTEPAY_ATTN "{\"req\":\"card.attn\",\"mode\":\"arm,files\",\"files\":[\"payment.qi\"]"
+#define NOTEPAY_ATTN "{\"req\":\"card.attn\",\"mode\":\"arm,files\",\"files\":[\"" NOTEPAY_NOTE_FILE "\"]"
 
 /* NOTEPAY_NO_ATTN is for boards whose ATTN is not connected. They read every 2 s. */
 static const uint8_t NOTEPAY_NO_ATTN = 255;

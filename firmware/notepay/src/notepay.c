@@ -195,7 +195,7 @@ static bool fail(notepay *np, record *r, const char *code)
 static bool tell(notepay *np, const record *r, bool over)
 {
 	static const char prefix[] =
-		"{\"req\":\"note.add\",\"file\":\"payment_ack.qo\",\"sync\":true,\"body\":{\"credit_id\":\"";
+		"{\"req\":\"note.add\",\"file\":\"" NOTEPAY_ACK_FILE "\",\"sync\":true,\"body\":{\"credit_id\":\"";
 	const char *state = "failed", *code = "";
 	char id[20];
 
@@ -456,9 +456,15 @@ static bool receive(notepay *np)
 	return true;
 }
 
+#ifdef NOTEPAY_DECRYPT
+#define DECRYPT ",\"decrypt\":true"
+#else
+#define DECRYPT ""
+#endif
+
 notepay_result notepay_poll(notepay *np)
 {
-	static const char peek[] = "{\"req\":\"note.get\",\"file\":\"payment.qi\"";
+	static const char peek[] = "{\"req\":\"note.get\",\"file\":\"" NOTEPAY_NOTE_FILE "\"" DECRYPT;
 	if (!np->ready || np->talking)
 		return NOTEPAY_WAIT;
 	if (np->phase == RESUME && !resume(np))

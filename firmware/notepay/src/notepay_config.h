@@ -5,5 +5,18 @@
  * SPDX-License-Identifier: MIT
  */
 
+/* The notefiles, as NOTE_FILE and ACK_FILE of the bridge name them. "payment.qis" and
+ * "payment_ack.qos" are only transferred over TLS. */
+#ifndef NOTEPAY_NOTE_FILE
+#define NOTEPAY_NOTE_FILE "payment.qi"
+#endif
+#ifndef NOTEPAY_ACK_FILE
+#define NOTEPAY_ACK_FILE "payment_ack.qo"
+#endif
+
 /* With NOTEPAY_SIGN, a note starts or stops nothing without a signature by the machine's key. */
 /* #define NOTEPAY_SIGN */
+
+/* Experimental: with NOTEPAY_DECRYPT, the Notecard is asked to decrypt each note. No Notecard was
+ * asked yet whether it does (ENCRYPT_NOTES of the bridge). */
+/* #define NOTEPAY_DECRYPT */

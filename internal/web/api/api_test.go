@@ -1,18 +1,19 @@
 package api_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"notepay/internal/apptest"
 	"notepay/internal/config"
 	"notepay/internal/fixture"
+	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
@@ -59,6 +60,7 @@ func TestPaymentByItsThreeIDs(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "1h"} })
 		f.Run()
+		created := time.Now().UTC()
 		session := f.Buy(sandbox.PayOptions{})
 		var all []string
 		for _, id := range []string{payment.CreditID(session.ID), session.ID, session.PaymentIntent} {
@@ -71,12 +73,21 @@ func TestPaymentByItsThreeIDs(t *testing.T) {
 		if len(slices.Compact(all)) != 1 {
 			f.Errorf("three ids give %d answers:\n%s", len(all), strings.Join(all, ""))
 		}
-		at := session.PaidAt.UTC().Format(time.RFC3339)
+		at := created.Format(time.RFC3339Nano)
+		var read struct {
+			SentAt time.Time `json:"sent_at"`
+		}
+		if err := json.Unmarshal([]byte(all[0]), &read); err != nil || read.SentAt.Before(created) ||
+			read.SentAt.After(created.Add(ledger.MaxPatience)) { // the outcome may share another commit
+			f.Errorf("sent at %v, %v; want at most %v after %v", read.SentAt, err, ledger.MaxPatience, created)
+		}
+		sent := read.SentAt.Format(time.RFC3339Nano)
 		expires := session.PaidAt.UTC().Add(10 * time.Minute).Format(time.RFC3339)
 		want := fmt.Sprintf(
 			`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3",`+
 				`"price_id":%q,"plan":"Warm wash","duration_s":3600,"amount":350,"currency":"eur","livemode":false,`+
-				`"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
+				`"money":"paid","refunded_amount":0,"refund_reference":"",`+
+				`"machine":"sent","reason":"","needs_attention":false,`+
 				`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
 				`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
 			payment.CreditID(session.ID),
@@ -85,7 +96,7 @@ func TestPaymentByItsThreeIDs(t *testing.T) {
 			fixture.Washer,
 			fixture.Warm,
 			at,
-			at,
+			sent,
 			expires,
 			at,
 		)
@@ -124,7 +135,7 @@ func TestPaymentsAreListed(t *testing.T) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			synctest.Wait()
+			f.Idle()
 			if i%3 != 0 { // some have the same time
 				f.Pass(time.Second)
 			}

@@ -15,6 +15,7 @@ type device struct {
 	Reason       string       `json:"reason"`
 	Until        *time.Time   `json:"until"` // end of the current use
 	Paused       *pause       `json:"paused"`
+	Out          *out         `json:"out_of_order,omitempty"`
 	LastActivity *time.Time   `json:"last_activity"`
 	Plans        []devicePlan `json:"plans"`
 	PriceFrom    string       `json:"price_from"` // "device", "fleet", "project", "default"
@@ -28,12 +29,20 @@ type pause struct {
 	Automatic bool      `json:"automatic"`
 }
 
+// out holds the code of a machine that says that it is out of order.
+type out struct {
+	Code string    `json:"code"`
+	At   time.Time `json:"at"`
+}
+
 type devicePlan struct {
 	PriceID  string `json:"price_id"`
 	Name     string `json:"name"`
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
 	Duration int64  `json:"duration_s"`
+	Pulses   int64  `json:"pulses,omitempty"`
+	Output   int64  `json:"output,omitempty"`
 	URL      string `json:"url"` // of the Payment Link, "" until it exists
 }
 
@@ -53,6 +62,9 @@ func shownDevice(l fleet.Listed) device {
 	if l.Pause != nil {
 		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}
 	}
+	if l.Out != nil {
+		d.Out = &out{l.Out.Code, l.Out.At}
+	}
 	for _, o := range l.Plans {
 		d.Plans = append(d.Plans, devicePlan{
 			PriceID:  o.Plan.PriceID,
@@ -60,6 +72,8 @@ func shownDevice(l fleet.Listed) device {
 			Amount:   o.Plan.Amount,
 			Currency: o.Plan.Currency,
 			Duration: int64(o.Plan.Duration / time.Second),
+			Pulses:   o.Plan.Pulses,
+			Output:   o.Plan.Output,
 			URL:      o.URL,
 		})
 	}

@@ -21,11 +21,14 @@ type paymentAnswer struct {
 	PriceID        string     `json:"price_id"`
 	Plan           string     `json:"plan"`
 	Duration       int64      `json:"duration_s"`
+	Pulses         int64      `json:"pulses,omitempty"`
+	Output         int64      `json:"output,omitempty"`
 	Amount         int64      `json:"amount"`
 	Currency       string     `json:"currency"`
 	Livemode       bool       `json:"livemode"`
 	Money          string     `json:"money"`
 	RefundedAmount int64      `json:"refunded_amount"`
+	RefundRef      string     `json:"refund_reference"`
 	Machine        string     `json:"machine"`
 	Reason         string     `json:"reason"`
 	NeedsAttention bool       `json:"needs_attention"`
@@ -65,11 +68,14 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 		PriceID:        p.PriceID,
 		Plan:           p.Plan,
 		Duration:       int64(p.Duration / time.Second),
+		Pulses:         p.Pulses,
+		Output:         p.Output,
 		Amount:         p.Amount,
 		Currency:       p.Currency,
 		Livemode:       p.Livemode,
 		Money:          string(p.Funds),
 		RefundedAmount: p.RefundedAmount,
+		RefundRef:      p.RefundReference,
 		Machine:        string(p.Delivery),
 		Reason:         p.Reason,
 		NeedsAttention: p.ReviewReason != "",

@@ -114,7 +114,9 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 			"no device has this UID")
 		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
 		f.Refresh()
+		f.Stop() // nothing has to run for a day
 		f.Pass(24*time.Hour + time.Second)
+		f.Run()
 		f.Answers("the next day", f.Posts(start, `{"reason":"test"}`, "s-1"), http.StatusOK, "")
 		f.Pass(time.Second)
 		if n := f.Notehub.Count(fixture.PostNote); n != 2 {

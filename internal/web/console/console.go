@@ -31,6 +31,7 @@ type Config struct {
 	Token     string                       // the operator token; "" closes the console
 	PublicURL string                       // address on stickers, https://pay.example.com; "": no stickers
 	Support   string                       // contact for customers, printed on stickers
+	Stickers  []web.StickerWords           // the languages of stickers, the default first
 	Test      bool                         // the Stripe key is a test key
 	Lifetime  time.Duration                // of credits
 	Zone      *time.Location               // of days and times
@@ -41,6 +42,7 @@ type Config struct {
 	// changes nothing, and its results hold no secrets.
 	Check    func(ctx context.Context, found func(Finding))
 	Problems func() []problem.Problem // returns the current problems; nil: there are none
+	Alerts   Alerts                   // nil: no alerts are sent
 }
 
 // Vitals is the state of the service itself.
@@ -58,6 +60,7 @@ type Console struct {
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
 	checks    checks
+	tests     alertTests
 	roster    deviceIndex
 	pages     atomic.Int64 // open event streams
 }
@@ -134,6 +137,8 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	button("/operator/payments/{id}/retry", c.retry)
 	button("/operator/payments/{id}/refund", c.refund)
 	button("/operator/payments/{id}/end", c.end)
+	button("/operator/payments/{id}/reports", c.seen)
+	button("/operator/attention/{reason}/dismiss", c.dismissAll)
 	page("/operator/events", c.events)
 	page("/operator/events/{id}", c.event)
 	page("/operator/stickers", c.stickers)
@@ -142,6 +147,7 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/audit.csv", c.auditCSV)
 	page("/operator/setup", c.setup)
 	button("/operator/setup", c.runChecks)
+	button("/operator/setup/alert", c.testAlert)
 	page("/operator/", func(w http.ResponseWriter, r *http.Request) error {
 		return c.problem(w, r, http.StatusNotFound, "Page not found.")
 	})
@@ -169,6 +175,7 @@ type view struct {
 	// Set by withFrame.
 	SignedIn, Test bool
 	Zone           string
+	Open           int    // what needs attention, for the title
 	Done           string // the action that just succeeded
 	Once           string // form token, so that a second press changes nothing
 	Back           string // address of this page, to which buttons return
@@ -200,7 +207,9 @@ func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name strin
 func (c *Console) withFrame(r *http.Request, name string, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newFormToken(), backTo(r)
-	v.SignedIn = name != "sign-in"
+	if v.SignedIn = name != "sign-in"; v.SignedIn {
+		v.Open = c.openMatters(r)
+	}
 	return v
 }
 
@@ -268,19 +277,28 @@ func goBack(w http.ResponseWriter, r *http.Request, done string) error {
 // functions returns the functions of the templates.
 func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
-		"money":   web.Amount,
-		"at":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
-		"clock":   func(t time.Time) template.HTML { return c.at(t, "15:04:05") },
-		"ago":     func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
-		"span":    exactDuration,
-		"upper":   strings.ToUpper,
-		"name":    web.MachineName,
-		"query":   url.QueryEscape,
-		"path":    url.PathEscape,
-		"buttons": c.buttonsOf,
-		"machine": machineWords,
-		"moneyIs": moneyWords,
-		"needs":   attentionWords,
+		"money":    web.Amount,
+		"at":       func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
+		"soon":     c.soon,
+		"ago":      func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
+		"span":     exactDuration,
+		"upper":    strings.ToUpper,
+		"name":     web.MachineName,
+		"code":     func(uid string) string { return c.Fleet.Code(uid) },
+		"codeName": func(uid, code string) string { return c.Fleet.Device(uid).CodeName(code) },
+		"query":    url.QueryEscape,
+		"path":     url.PathEscape,
+		"buttons":  c.buttonsOf,
+		"machine":  machineWords,
+		"moneyIs":  moneyWords,
+		"needs":    attentionWords,
+		"reason":   reportWords,
+		"report": func(root view, r ledger.Report) any {
+			return struct {
+				ledger.Report
+				Root view
+			}{r, root}
+		},
 		"source":  sourceWords,
 		"did":     auditWords,
 		"stood":   auditStateWords,
@@ -310,6 +328,14 @@ func (c *Console) at(t time.Time, layout string) template.HTML {
 	}
 	return template.HTML( // safe: formatted times only
 		fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout)))
+}
+
+// soon formats a time of today without its day.
+func (c *Console) soon(t time.Time) template.HTML {
+	if midnight(t, c.Zone).Equal(midnight(c.Ledger.Now(), c.Zone)) {
+		return c.at(t, "15:04:05")
+	}
+	return c.at(t, "2 Jan 15:04")
 }
 
 // zoneName returns the name of a time zone for people.

@@ -49,7 +49,18 @@ func TestPages(t *testing.T) {
 			"payment_recorded")
 		b.Shows("/operator/events?type=charge.refunded", "No events found.")
 		b.Shows("/operator/stickers?layout=letter-small", "Washer 3", "pay.example.com", "sheet letter letter-small",
-			"<svg")
+			"<svg", `<span lang="en">Scan to pay</span>`)
+		if strings.Contains(b.Page, ` two">`) {
+			f.Error("stickers are in two languages without a choice")
+		}
+		b.Shows("/operator/stickers?lang=de&second=ar", `<span lang="de">Zum Bezahlen scannen</span>`,
+			`<span lang="ar" dir="rtl">`, ` two">`, "?lang=de&amp;second=ar", `<option value="de" lang="de" selected>`)
+		b.Shows("/operator/stickers?lang=xx&second=en", `<span lang="en">Scan to pay</span>`)
+		drawing := b.Send("GET", "/operator/stickers/"+fixture.Washer+".svg?lang=de&second=ar", "").Body.String()
+		if !strings.Contains(drawing, "Nur auf pay.example.com bezahlen") ||
+			!strings.Contains(drawing, `direction="rtl">ادفع فقط على pay.example.com<`) {
+			f.Errorf("the drawing has not both languages: %s", drawing)
+		}
 		for path, status := range map[string]int{
 			"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404,
 			"/operator/stickers/dev:none.svg": 404, "/operator/payments?cursor=x": 400,

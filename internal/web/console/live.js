@@ -22,7 +22,9 @@
     asking = true;
     try {
       const answer = await fetch(location.href);
-      const fresh = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
+      const page = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page && page.querySelector("main[data-live]");
+      if (fresh) document.title = page.title; // it counts what needs attention, also for a window in the background
       if (fresh && busy()) stale = true;
       else if (fresh) show(fresh);
     } catch { // the stream will say when there is something new

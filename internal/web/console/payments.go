@@ -50,7 +50,7 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	default:
 		if query.Search.Card != "" && query.Search.Cursor == "" {
 			var err error
-			if page.Cards, err = c.Bridge.CardsSoon(r.Context()); err != nil {
+			if page.Cards, err = c.Bridge.RequestCards(r.Context()); err != nil {
 				return err
 			}
 		}
@@ -88,9 +88,10 @@ type paymentPage struct {
 	payment.Payment
 	Why       diagnosis
 	Story     []timelineEntry
-	Dashboard string // address in Stripe's Dashboard, "" for free starts
-	CanStart  bool   // the device is known
-	Left      int64  // refundable amount, in minor units
+	Reports   []ledger.Report // of the customer, not seen yet
+	Dashboard string          // address in Stripe's Dashboard, "" for free starts
+	CanStart  bool            // the device is known
+	Left      int64           // refundable amount, in minor units
 }
 
 // payment serves the page of one payment.
@@ -115,6 +116,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		Dashboard: dashboard(s.Payment),
 		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
 	}
+	page.Reports = slices.DeleteFunc(s.Reports, func(r ledger.Report) bool { return !r.SeenAt.IsZero() })
 	return c.write(w, r, "payment", view{
 		Title:   "Payment " + s.ID,
 		Nav:     "payments",
@@ -137,6 +139,9 @@ func (c *Console) read(r *http.Request, key string) (s timeline, err error) {
 		return s, err
 	}
 	if s.Events, err = c.Ledger.EventsOf(r.Context(), s.Payment); err != nil {
+		return s, err
+	}
+	if s.Reports, err = c.Ledger.Reports(r.Context(), s.ID); err != nil {
 		return s, err
 	}
 	s.Audits, _, err = c.Ledger.Audits(r.Context(), s.ID, 100, "")
@@ -221,6 +226,27 @@ func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 		_, err := c.Bridge.Cancel(r.Context(), id, by, consumeFormToken(r))
 		return err
 	})
+}
+
+// seen marks the customer's reports about a payment as seen.
+func (c *Console) seen(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	err := c.Ledger.Update(r.Context(), func(tx *ledger.Tx) error {
+		if err := consumeFormToken(r).Before(tx); err != nil {
+			return err
+		}
+		if err := tx.SeeReports(id); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{Who: by(r).Name, What: "dismiss", Subject: id, Why: "customer's report seen"})
+	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.problem(w, r, http.StatusNotFound, "This payment has no open report. Nothing was changed.")
+	}
+	if err != nil {
+		return err
+	}
+	return goBack(w, r, "dismiss")
 }
 
 // refund refunds the typed amount, or everything if none was typed.
@@ -324,6 +350,14 @@ func (s *timeline) entries() (list []timelineEntry) {
 			m.Detail = confirmationOutcome(c.Outcome)
 		}
 		add(m)
+	}
+	for _, r := range s.Reports {
+		add(timelineEntry{
+			At:     r.At,
+			What:   "The customer reported: " + reportWords(r.Reason),
+			Detail: r.Words,
+			Class:  "bad",
+		})
 	}
 	if s.RefundSeq > 0 {
 		add(timelineEntry{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})

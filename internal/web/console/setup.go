@@ -78,9 +78,10 @@ func (c *checks) snapshot() lastRun {
 
 type setupPage struct {
 	lastRun
-	Soon  bool // the last run was less than checkInterval ago
-	Found iter.Seq[Finding]
-	c     *checks
+	Soon   bool // the last run was less than checkInterval ago
+	Found  iter.Seq[Finding]
+	Alerts alertsPage
+	c      *checks
 }
 
 // Summary returns the line below the list, which may have grown while the page was written.
@@ -105,15 +106,22 @@ func (p *setupPage) Summary() string {
 
 // setup shows the results of the last run.
 func (c *Console) setup(w http.ResponseWriter, r *http.Request) error {
-	return c.showSetup(w, r, false)
+	return c.showSetup(w, r, false, false)
 }
 
-func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) error {
+// showSetup shows the page. soon and testedSoon say that checks or a test alert ran a moment ago.
+func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon, testedSoon bool) error {
 	last := c.checks.snapshot()
 	return c.write(w, r, "setup", view{
 		Title: "Setup",
 		Nav:   "setup",
-		Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
+		Data: &setupPage{
+			lastRun: last,
+			Soon:    soon,
+			Found:   slices.Values(last.Found),
+			Alerts:  c.alertsPage(testedSoon),
+			c:       &c.checks,
+		},
 	})
 }
 
@@ -121,14 +129,14 @@ func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) e
 // now, it shows the last results.
 func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	if !c.checks.begin(time.Now()) {
-		return c.showSetup(w, r, true)
+		return c.showSetup(w, r, true, false)
 	}
 	ctx, cancel := c.Live.UntilEnd(r.Context())
 	defer cancel()
 	defer func() { c.checks.end(ctx.Err() != nil) }()
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the answer
-	page := &setupPage{lastRun: lastRun{At: time.Now()}, c: &c.checks}
+	page := &setupPage{lastRun: lastRun{At: time.Now()}, Alerts: c.alertsPage(false), c: &c.checks}
 	page.Found = func(yield func(Finding) bool) {
 		_ = control.Flush()
 		c.Check(ctx, func(f Finding) {

@@ -36,7 +36,7 @@ func TestSetupRunsTheChecks(t *testing.T) {
 		w := b.ChecksNow()
 		f.Answers("the checks", w, http.StatusOK, "Stripe connection")
 		for _, text := range []string{
-			"Operator token", "Webhook delivery", "What to do:", `<p role="status">24 checks`,
+			"Operator token", "Webhook delivery", "What to do:", `<p role="status">32 checks`,
 		} {
 			if !strings.Contains(b.Page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.Page)
@@ -50,7 +50,7 @@ func TestSetupRunsTheChecks(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">24 checks`)
+		shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">32 checks`)
 		if strings.Contains(shown, "a moment ago") {
 			f.Error("what was found is not shown as it is")
 		}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"notepay/internal/bridge"
+	"notepay/internal/clientaddr"
 	"notepay/internal/ledger"
 	"notepay/internal/ratelimit"
 	"notepay/internal/web"
@@ -38,7 +38,8 @@ const (
 	failureDelay, maxDelayed = 2 * time.Second, 100
 )
 
-// signIns holds the sign-ins and the recent failures. It is lost with the process.
+// signIns holds the sign-ins and the recent failures. It is lost with the process. Instances that
+// share a ledger keep the sign-ins there.
 type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
@@ -158,7 +159,7 @@ func (c *Console) requireSignIn(h handler) handler {
 		switch {
 		case c.Token == "":
 			return c.signInPage(w, r)
-		case !c.signIns.signedIn(r, time.Now()):
+		case !c.signedIn(r):
 			return c.askForToken(w, r, http.StatusUnauthorized, "", backTo(r))
 		}
 		return h(w, r)
@@ -175,7 +176,7 @@ func (c *Console) requireForm(h handler) handler {
 		if err := c.origins.Check(r); err != nil {
 			return c.crossSite(w, r)
 		}
-		if !c.signIns.signedIn(r, time.Now()) {
+		if !c.signedIn(r) {
 			return c.askForToken(w, r, http.StatusUnauthorized, "You are no longer signed in. Nothing was changed.",
 				backTo(r))
 		}
@@ -221,7 +222,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := c.origins.Check(r); err != nil {
 		return c.crossSite(w, r)
 	}
-	next, address, now := localPath(r.PostFormValue("next")), clientAddr(r), time.Now()
+	next, address, now := localPath(r.PostFormValue("next")), clientaddr.Key(r.RemoteAddr), time.Now()
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
 		wait := c.signIns.failed(address, now)
 		if wait == 0 { // else a stranger could fill the log
@@ -234,13 +235,20 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 			"Too many wrong operator tokens. Please check yours before you try again.", next)
 	}
 	c.Log.Info("operator signed in", "addr", address)
-	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signInLifetime))
+	value := c.signIns.add(now)
+	if err := c.shareSignIn(r, value); err != nil {
+		return err
+	}
+	http.SetCookie(w, c.cookie(r, value, signInLifetime))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) error {
 	c.signIns.remove(r)
+	if err := c.unshareSignIn(r); err != nil {
+		return err
+	}
 	http.SetCookie(w, c.cookie(r, "", -1))
 	http.Redirect(w, r, "/operator", http.StatusSeeOther)
 	return nil
@@ -260,13 +268,4 @@ func (c *Console) cookie(r *http.Request, value string, life time.Duration) *htt
 		SameSite: http.SameSiteStrictMode,
 		Secure:   r.TLS != nil || strings.HasPrefix(c.PublicURL, "https://"),
 	}
-}
-
-// clientAddr returns the address of a client, without the port.
-func clientAddr(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

@@ -43,6 +43,7 @@ type sticker struct {
 	Address string // in the code
 	Host    string // "pay only at"
 	Support string
+	Typed   string        // the short code, for customers whose camera does not work
 	Code    template.HTML // the QR code, SVG
 }
 
@@ -54,6 +55,36 @@ type stickersPage struct {
 	Devices int // found by the search
 	Shown   int
 	Single  []*fleet.Device
+
+	Languages []web.StickerWords
+	Words     []web.StickerWords // of the one or two languages of these stickers
+}
+
+// Lang and Second return the tags of the chosen languages, or "".
+func (p stickersPage) Lang() string { return tagAt(p.Words, 0) }
+
+func (p stickersPage) Second() string { return tagAt(p.Words, 1) }
+
+func tagAt(words []web.StickerWords, at int) string {
+	if at >= len(words) {
+		return ""
+	}
+	return words[at].Tag
+}
+
+// stickerWords returns the words in the one or two languages that a request asks for.
+func (c *Console) stickerWords(q url.Values) (words []web.StickerWords) {
+	for _, name := range []string{"lang", "second"} {
+		tag := q.Get(name)
+		at := slices.IndexFunc(c.Stickers, func(w web.StickerWords) bool { return w.Tag == tag })
+		if at >= 0 && tagAt(words, 0) != tag {
+			words = append(words, c.Stickers[at])
+		}
+	}
+	if len(words) == 0 {
+		words = c.Stickers[:min(1, len(c.Stickers))]
+	}
+	return words
 }
 
 // stickers shows printable sheets, for all devices or those that a search finds.
@@ -67,6 +98,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if at := slices.IndexFunc(page.Layouts, func(l layout) bool { return l.Key == q.Get("layout") }); at >= 0 {
 		page.Layout = page.Layouts[at]
 	}
+	page.Languages, page.Words = c.Stickers, c.stickerWords(q)
 	found := c.named(page.Query)
 	page.Devices = len(found)
 	page.Single = c.devicesOf(found[:min(len(found), maxStickers)])
@@ -94,6 +126,7 @@ func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 		Address: c.PublicURL + "/pay/" + d.UID,
 		Host:    u.Host,
 		Support: c.Support,
+		Typed:   c.Fleet.Code(d.UID),
 	}
 	s.Code, err = web.QRCode(s.Address)
 	return s, err
@@ -115,25 +148,42 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	type line struct {
+		text        string
+		height      float64
+		rightToLeft bool
+	}
+	lines := []line{{s.Name, 4, false}}
+	words := c.stickerWords(r.URL.Query())
+	for _, w := range words {
+		lines = append(lines, line{w.PayOnly(s.Host), 2.4, w.RightToLeft})
+	}
+	lines = append(lines, line{words[0].Code + " " + s.Typed, 2.4, words[0].RightToLeft}, line{s.Support, 2.4, false})
 	whole := size + 2*web.QuietFrame
+	high := whole + 7 + 9*len(lines[1:])/2
 	var drawing bytes.Buffer
 	fmt.Fprintf(
 		&drawing,
 		`<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d"`+
 			` font-family="sans-serif" text-anchor="middle">`,
 		whole,
-		whole+16,
+		high,
 	)
 	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
-		whole, whole+16, modules)
-	for i, line := range []string{s.Name, "Pay only at " + s.Host, s.Support} {
-		height := []float64{4, 2.4, 2.4}[i]
-		y := float64(whole) + []float64{2.5, 7, 11.5}[i]
-		if fits := float64(whole-4) / (0.55 * float64(len([]rune(line))+1)); fits < height {
+		whole, high, modules)
+	y := float64(whole) + 2.5
+	for _, l := range lines {
+		height := l.height
+		if fits := float64(whole-4) / (0.55 * float64(len([]rune(l.text))+1)); fits < height {
 			height = fits // in most typefaces, letters are little more than half as wide as high
 		}
-		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s">%s</text>`, whole/2, tenths(y), tenths(height),
-			template.HTMLEscapeString(line))
+		direction := ""
+		if l.rightToLeft {
+			direction = ` direction="rtl"`
+		}
+		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s"%s>%s</text>`, whole/2, tenths(y), tenths(height),
+			direction, template.HTMLEscapeString(l.text))
+		y += 4.5
 	}
 	drawing.WriteString(`</svg>`)
 	private(w)

@@ -15,8 +15,8 @@ import (
 const (
 	// maxRows bounds each list on the first page.
 	maxRows = 20
-	// lateLookup is the age at which a pending look-up is shown. The ledger's figures use the same.
-	lateLookup = 15 * time.Minute
+	// LateLookup is the age at which a pending look-up is shown. The ledger's figures use the same.
+	LateLookup = 15 * time.Minute
 )
 
 // indicator is a traffic light that also names its state.
@@ -28,12 +28,12 @@ type indicator struct {
 
 type todayPage struct {
 	Lights    []indicator
-	Attention []payment.Payment
-	More      bool // more payments need attention
+	Attention []attentionGroup
 	Paused    []fleet.Listed
 	Problems  []fleet.Problem
 	Alarms    []problem.Problem // of the whole service
 	Lookups   []ledger.Lookup
+	Reports   []ledger.Report // of customers, not seen yet
 	Takings   []ledger.Revenue
 	Running   []payment.Payment
 	Runs      int // running machines in total
@@ -54,12 +54,13 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, next, err := c.Ledger.Payments(ctx, ledger.Filter{Attention: new(true), Limit: maxRows})
-	if err != nil {
+	if page.Attention, err = c.attentionGroups(ctx); err != nil {
 		return err
 	}
-	page.Attention, page.More = list, next != ""
-	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-lateLookup), maxRows); err != nil {
+	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-LateLookup), maxRows); err != nil {
+		return err
+	}
+	if page.Reports, err = c.Ledger.OpenReports(ctx, maxRows); err != nil {
 		return err
 	}
 	if page.Takings, err = c.Ledger.Revenue(ctx, midnight(now, c.Zone), now.Add(time.Minute)); err != nil {
@@ -84,7 +85,8 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
 	}
-	page.Quiet = len(page.Alarms)+len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
+	page.Quiet = len(page.Alarms)+len(page.Attention)+len(page.Reports)+len(page.Paused)+len(page.Problems)+
+		len(page.Lookups) == 0
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
 }
 

@@ -17,6 +17,7 @@ type timeline struct {
 	Confirmations []ledger.Confirmation // oldest first
 	Events        []ledger.StripeEvent  // oldest first
 	Audits        []ledger.Audit
+	Reports       []ledger.Report // of the customer, oldest first
 }
 
 // diagnosis says why a machine did not start, or that it did.

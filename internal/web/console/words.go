@@ -208,6 +208,10 @@ func stateWords(s fleet.State) word {
 		return word{"switched off (payment_enabled)", "wait"}
 	case fleet.Disabled:
 		return word{"disabled in Notehub", "bad"}
+	case fleet.NoKey:
+		return word{"public key unknown (ENCRYPT_NOTES, experimental)", "bad"}
+	case fleet.OutOfOrder:
+		return word{"out of order, says the machine", "bad"}
 	case fleet.Offline:
 		return word{"offline", "bad"}
 	case fleet.NoOffers:
@@ -373,4 +377,19 @@ func doneWords(done string) string {
 		return "You pressed this button before, and it counted once. This is the current state."
 	}
 	return ""
+}
+
+// reportWords describes what a customer reported.
+func reportWords(reason string) string {
+	switch reason {
+	case "not_started":
+		return "it did not start"
+	case "stopped":
+		return "it stopped early"
+	case "code":
+		return "the code does not work"
+	case "other":
+		return "something else"
+	}
+	return reason
 }

@@ -13,7 +13,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-var codeOnPage = regexp.MustCompile(`<p class="code">([0-9]{6})</p><svg`)
+var codeOnPage = regexp.MustCompile(
+	`<p class="code"><span aria-hidden="true">([0-9]{6})</span>.*</p><div aria-hidden="true"><svg`)
 
 func TestAccessPageOpensALocker(t *testing.T) {
 	t.Parallel()

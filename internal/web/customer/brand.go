@@ -14,6 +14,14 @@ type Brand struct {
 	Name    string
 	Color   string // six hexadecimal digits, with or without a # before them
 	Contact string // an e-mail address, a telephone number, a web address, or any other words
+
+	Address string // of the seller, for the receipt
+	Tax     string // what the receipt says about taxes
+
+	Imprint, Privacy, Terms string // web addresses
+
+	Logo     []byte // an image, nil for none
+	LogoType string // its media type
 }
 
 // ContactLink returns the address behind the contact, or "" if it cannot be a link.
@@ -65,6 +73,17 @@ func (c *Handler) BrandStyle(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", cacheStatic)
 	_, err := w.Write([]byte(c.Brand.Style()))
+	return err
+}
+
+// BrandLogo serves the logo, which is also the icon of the pages.
+func (c *Handler) BrandLogo(w http.ResponseWriter, r *http.Request) error {
+	if len(c.Brand.Logo) == 0 {
+		return c.Nowhere(w, r)
+	}
+	w.Header().Set("Content-Type", c.Brand.LogoType)
+	w.Header().Set("Cache-Control", cacheStatic)
+	_, err := w.Write(c.Brand.Logo)
 	return err
 }
 

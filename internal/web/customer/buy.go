@@ -19,7 +19,7 @@ const browserCookie = "notepay_browser"
 // maxBrowserName is the maximum length of a browser's name, in bytes.
 const maxBrowserName = 64
 
-// browser returns the name of the browser, and whether this process gave it that name before. If
+// browser returns the name of the browser, and whether notepay gave it that name before. If
 // the browser has no name, or a GET request carries an unknown name, browser sets a new one. A
 // browser without cookies gets a new name each time.
 func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
+	"sync"
 	"time"
 
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/web"
@@ -20,10 +23,16 @@ type Handler struct {
 	Ledger *ledger.Ledger
 	// Session returns the payment of a Checkout Session (bridge.Session).
 	Session func(ctx context.Context, id string) (payment.Payment, error)
-	// Watched is called for each payment whose page is open (bridge.Watched). nil: it is not called.
+	// Watched is called for each payment whose page is open (bridge.PageOpen). nil: it is not called.
 	Watched func(p payment.Payment)
-	// Missing reports whether a payment's note is no longer pending (bridge.Missing). nil: unknown.
+	// Check looks at a payment's machine at once (bridge.CheckNow). nil: it is not called.
+	Check func(p payment.Payment)
+	// Missing reports whether a payment's note is no longer pending (bridge.NoteMissing). nil: unknown.
 	Missing func(p payment.Payment) bool
+	// Fleet knows the machines. nil: none is known.
+	Fleet *fleet.Fleet
+	// Free reports whether a machine can be paid for now. nil: unknown, and pages offer it.
+	Free func(uid string) bool
 	// Checkout creates a Checkout Session for each purchase. nil: customers use Payment Links.
 	Checkout *checkout.Checkout
 	HTTPS    bool // the public address uses HTTPS
@@ -31,22 +40,55 @@ type Handler struct {
 	Log      *slog.Logger
 	Brand    Brand
 	Terms    Terms
-	Test     bool // the Stripe key is a test key
+	Test     bool           // the Stripe key is a test key
+	Zone     *time.Location // where the machines are; nil: UTC
+	Told     func() bool    // reports whether the operator gets alerts; nil: no
+
+	startFinder sync.Once
+	finder      *finder
 }
 
 // Home serves a form for the code on a machine.
 func (c *Handler) Home(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(w, r, Page{Status: http.StatusOK, Title: msg("home.title"), Template: "home",
-		extra: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."}})
+	page := Page{
+		Status:   http.StatusOK,
+		Title:    msg("home.title"),
+		Template: "home",
+		extra: []string{
+			"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it.",
+		},
+	}
+	for _, p := range c.ownPayments(r, "") {
+		machine := web.MachineName(p.DeviceName, p.DeviceUID)
+		page.links = append(page.links, link{c.pageOf(p), msg("mine.of", "machine", machine)})
+	}
+	page.links = append(page.links, link{findPage(""), msg("find.link")})
+	return c.Render(w, r, page)
 }
 
-// Canceled serves the page to which Stripe sends customers who cancel.
+// Canceled serves the page to which Stripe sends customers who leave without paying. A payer who
+// goes back there is led to the payment.
 func (c *Handler) Canceled(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(w, r, Page{
+	d := c.device(r.URL.Query().Get("device"))
+	page := Page{
 		Status: http.StatusOK,
 		Title:  msg("cancel.title"),
 		Lines:  []Message{msg("cancel.text"), msg("cancel.hint")},
-	})
+	}
+	machine := ""
+	if d != nil {
+		machine = d.UID
+		page.Machine = web.MachineName(d.Name, d.UID)
+		page.Lines = page.Lines[:1]
+		page.retry = "/use/" + url.PathEscape(d.UID)
+		page.again = msg("cancel.back", "machine", page.Machine)
+	}
+	if own := c.ownPayments(r, machine); len(own) > 0 {
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, r, c.pageOf(own[0]), http.StatusSeeOther)
+		return nil
+	}
+	return c.Render(w, r, page)
 }
 
 // Nowhere answers that there is no such page.
@@ -120,6 +162,7 @@ func (c *Handler) notFound(w http.ResponseWriter, r *http.Request, hint string) 
 		Title:  msg("payment.unknown.title"),
 		Lines:  []Message{msg(hint)},
 		Help:   true,
+		links:  []link{{findPage(""), msg("find.link")}},
 	})
 }
 
@@ -134,7 +177,8 @@ func (c *Handler) later(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
+// pageToken matches the tokens of payment.TokenOf, and the older ones without a credit.
+var pageToken = regexp.MustCompile(`^([a-z2-7]{16})?[0-9a-f]{32}$`)
 
 // paymentOfToken returns the payment with the token in the request's path, or ledger.ErrNotFound.
 func (c *Handler) paymentOfToken(r *http.Request) (payment.Payment, error) {
@@ -182,7 +226,16 @@ func (c *Handler) live(
 		return err
 	}
 	c.watch(p)
+	if wantsHTML(r) {
+		c.remember(w, r, p)
+	}
 	page := c.payment(p, c.now(), code)
 	page.events = path(p) + "/events"
+	if r.URL.Query().Get("reported") == "1" {
+		page.notice = msg("report.thanks")
+		if c.Told != nil && c.Told() {
+			page.notice = msg("report.told")
+		}
+	}
 	return c.Render(w, r, page)
 }

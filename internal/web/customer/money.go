@@ -31,6 +31,6 @@ func (m money) in(l Language) string {
 		strings.HasPrefix(l.T("unit.money"), "{symbol}{") {
 		symbol += noBreak // "CHF 3.50", but "€3.50"
 	}
-	text := l.Translate(msg("unit.money", "symbol", symbol, "number", figure))
+	text := l.Translate(msg("unit.money", "symbol", literal(l.isolate(symbol)), "number", literal(figure)))
 	return strings.ReplaceAll(text, " ", noBreak)
 }

@@ -17,7 +17,9 @@ var pageFiles embed.FS
 //go:embed static
 var staticFiles embed.FS
 
-var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"bell": func(label, told string) any { return struct{ Label, Told string }{label, told} },
+}).ParseFS(pageFiles, "pages/*.html"))
 
 // cacheStatic lets browsers keep style sheet and script, which change only with the program.
 const cacheStatic = "public, max-age=3600"
@@ -49,8 +51,19 @@ type Page struct {
 	Template string   // the inner template; "" for the message alone
 	data     any      // of the template
 	extra    []string // lines for programs only
+	links    []link   // where else the customer can go
+	retry    string   // address of the page's button, "" for none
+	again    Message  // label of the button
+	notice   Message  // what the customer just did, zero for nothing
+	next     string   // where the page leads once the machine is free, "" if it does not wait for that
 	livemode bool     // about real money, even if the current key is a test key
 	events   string   // address of the page's event stream, "" for none
+}
+
+// link leads to another page.
+type link struct {
+	To    string
+	Label Message
 }
 
 // view is the data of the templates.
@@ -61,6 +74,9 @@ type view struct {
 	Test  bool
 	Data  any
 	Body  template.HTML
+	query string // of the request
+	zone  *time.Location
+	now   time.Time
 }
 
 // Events returns the address of the page's event stream, or "".
@@ -77,8 +93,28 @@ func (v view) Seller() string {
 // Check returns the line that asks the customer to compare the machine's name.
 func (v view) Check() string { return v.Translate(msg("plans.check", "machine", v.Machine)) }
 
-// Again returns the label of the button for another payment.
-func (v view) Again() string { return v.Translate(msg("frame.again", "machine", v.Machine)) }
+// Retry returns the address of the page's button, or "".
+func (v view) Retry() string { return v.retry }
+
+// Again returns the label of the page's button.
+func (v view) Again() string { return v.Translate(v.again) }
+
+// Refresh returns when and where a browser without the script goes on.
+func (v view) Refresh() string {
+	if v.next == "" {
+		return strconv.Itoa(v.Seconds())
+	}
+	return strconv.Itoa(v.Seconds()) + "; url=" + v.next
+}
+
+// Notice returns what the customer just did, or "".
+func (v view) Notice() string { return v.Translate(v.notice) }
+
+// Next returns where the page leads once the machine is free, or "".
+func (v view) Next() string { return v.next }
+
+// Links returns where else the customer can go.
+func (v view) Links() []link { return v.links }
 
 // Seconds returns the seconds after which a browser reloads, 0 for never.
 func (v view) Seconds() int { return int(v.Reload / time.Second) }
@@ -96,7 +132,16 @@ func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 		_, err := w.Write([]byte(p.text()))
 		return err
 	}
-	v := view{Page: p, Language: languageOf(r), Brand: c.Brand, Test: c.Test && !p.livemode, Data: p.data}
+	v := view{
+		Page:     p,
+		Language: languageOf(r),
+		Brand:    c.Brand,
+		Test:     c.Test && !p.livemode,
+		Data:     p.data,
+		query:    queryToKeep(r),
+		zone:     c.zone(),
+		now:      c.now(),
+	}
 	body, err := v.inner()
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 const evil = `<script>alert("1")</script>&'`
 
 // parsed parses a page as a browser would. It returns the number of elements by name, the visible
-// text, and the links.
+// text, and the links but those of the language switch.
 func parsed(t *testing.T, page string) (elements map[string]int, text string, links []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -39,8 +40,9 @@ func parsed(t *testing.T, page string) (elements map[string]int, text string, li
 		case xml.StartElement:
 			depth++
 			elements[token.Name.Local]++
+			switches := slices.ContainsFunc(token.Attr, func(a xml.Attr) bool { return a.Name.Local == "hreflang" })
 			for _, a := range token.Attr {
-				if a.Name.Local == "href" && token.Name.Local == "a" {
+				if a.Name.Local == "href" && token.Name.Local == "a" && !switches {
 					links = append(links, a.Value)
 				}
 				if strings.HasPrefix(a.Name.Local, "on") || a.Name.Local == "style" {
@@ -146,10 +148,11 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 				"|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min." +
 				"|nicht verfügbar|Anbieter: " + evil},
 		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, live) }, 200,
-			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50" +
+			"The machine did not start|The machine reports a problem, code " + evil +
+				"|You were not charged.|reservation of €3.50" +
 				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min" +
 				"|Try again on " + evil,
-			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil +
+			"Die Maschine ist nicht gestartet|Die Maschine meldet ein Problem, Code " + evil +
 				"|Es wurde nichts abgebucht.|Reservierung von 3,50 €" +
 				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC" +
 				"|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
@@ -203,7 +206,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 			"is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei",
 		},
 		{
-			"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503,
+			"in use, the end is not known", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503,
 			"is in use|when it has finished", "ist belegt|wenn sie fertig ist",
 		},
 		{
@@ -219,7 +222,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 			"cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten",
 		},
 	} {
-		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
+		for language, texts := range map[string]string{"en-US": row.english, "de": row.deutsch, "ar": ""} {
 			w := shown(t, "text/html", language, row.write)
 			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" ||
 				h.Get("Cache-Control") != "no-store" ||
@@ -229,13 +232,14 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 			}
 			elements, text, links := parsed(t, w.Body.String())
 			// pages that reload themselves
-			scripts := map[string]int{"payment": 1, "later": 1, "starting up": 1, "not ready": 1}[row.name]
+			scripts := map[string]int{"payment": 1, "plans": 1, "later": 1, "starting up": 1, "not ready": 1,
+				"in use": 1, "in use, the end is not known": 1}[row.name]
 			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 ||
 				elements["h1"] != 1 ||
 				elements["main"] != 1 {
 				t.Errorf("%s: elements %v; want one page with %d scripts", row.name, elements, scripts)
 			}
-			if !strings.Contains(w.Body.String(), `<html lang="`+language[:2]+`">`) {
+			if !strings.Contains(w.Body.String(), `<html lang="`+language[:2]+`"`) {
 				t.Errorf("%s: the page does not say that it is in %s", row.name, language)
 			}
 			text = strings.ReplaceAll(text, noBreak, " ")
@@ -370,7 +374,7 @@ func TestRenderWritesEnglishTextForPrograms(t *testing.T) {
 		extra:      []string{"more"},
 	}
 	for status, want := range map[int]string{
-		200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n",
+		200: "Nothing was charged\nThe machine reports a problem, code <E-DOOR>.\nmore\n", 400: "Nothing was charged\n",
 		404: "Nothing was charged\n", 503: "Nothing was charged\n",
 	} {
 		page.Status = status
@@ -416,7 +420,7 @@ func TestPagesReloadWhileTheStatusMayChange(t *testing.T) {
 		Step:      payment.StepPostNote,
 	}
 	for events, how := range map[string]string{
-		"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`,
+		"": ` data-seconds="2"`, "/session/0/events": ` data-events="/session/0/events"`,
 	} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
@@ -445,7 +449,9 @@ func TestPagesReloadWhileTheStatusMayChange(t *testing.T) {
 
 func TestStatic(t *testing.T) {
 	t.Parallel()
-	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
+	for name, kind := range map[string]string{
+		"style.css": "text/css", "live.js": "text/javascript", "notify.js": "text/javascript",
+	} {
 		w := httptest.NewRecorder()
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+name, nil))
 		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) ||

@@ -37,6 +37,13 @@ func TestScanRedirectsToTheLink(t *testing.T) {
 			f.Leads(path, links[fixture.Washer])
 		}
 		f.Leads("/pay?device=dev:lab_1.a-b", links["dev:lab_1.a-b"])
+		f.Leads("/pay?lang=fr&device="+fixture.Washer, links[fixture.Washer]) // programs choose no language
+		w := f.Get("/pay?lang=fr&device="+fixture.Washer, "Accept", "text/html")
+		if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || len(w.Result().Cookies()) != 1 {
+			f.Errorf("choosing a language: %d to %q; want 303 with a cookie", w.Code, to)
+		} else {
+			f.Leads(to, links[fixture.Washer])
+		}
 		if w := f.Do("HEAD", "/pay?device="+fixture.Washer, ""); w.Code != http.StatusTemporaryRedirect {
 			f.Errorf("HEAD: %d; want 307", w.Code)
 		}

@@ -31,6 +31,11 @@ func (t Terms) message(uid string) Message {
 			lifetime = own
 		}
 	}
+	return t.promise(lifetime)
+}
+
+// promise returns the terms of a machine with a lifetime of credits.
+func (t Terms) promise(lifetime time.Duration) Message {
 	switch {
 	case lifetime <= 0:
 		return msg("terms.open")
@@ -81,6 +86,9 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 		Template: "plans",
 	}
 	action := "/use/" + url.PathEscape(d.UID)
+	if buyingAgain(r) {
+		action += "?again=1"
+	}
 	if c.Checkout != nil {
 		c.browser(w, r) // set the name before the button can be pressed twice
 	}
@@ -121,7 +129,7 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 		Plans  []plan
 		Action string
 		Terms  Message
-	}{plans, action, c.Terms.message(d.UID)}
+	}{plans, action, ofKind(c.Terms.message(d.UID), d.Kind())}
 	return c.Render(w, r, page)
 }
 
@@ -140,6 +148,25 @@ func (c *Handler) NoDevice(w http.ResponseWriter, r *http.Request, given string)
 	return c.Render(w, r, page)
 }
 
+// WhichDevice lets the customer choose among devices with the same short code, which is so if a
+// device was added after a sticker was printed. Each link leads to one machine.
+func (c *Handler) WhichDevice(w http.ResponseWriter, r *http.Request, devices []*fleet.Device) error {
+	page := Page{
+		Status: http.StatusMultipleChoices,
+		Title:  msg("sell.missing.title"),
+		Text:   "Several devices",
+		Lines:  []Message{msg("sell.which.hint")},
+	}
+	for _, d := range devices {
+		to := "/pay/" + url.PathEscape(d.UID)
+		page.links = append(page.links, link{to, msgOf(literal(web.MachineName(d.Name, d.UID)))})
+	}
+	return c.Render(w, r, page)
+}
+
+// busyReload is how often the page of a machine in use asks whether the machine is free.
+const busyReload = 15 * time.Second
+
 // NotSelling answers why a machine cannot be paid for. If its state is Open, sales have stopped
 // because Notehub cannot be reached.
 func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Availability) error {
@@ -148,8 +175,14 @@ func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.
 		page.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
 	}
 	show := func(title string, hints ...Message) {
-		page.Title = msg(title)
+		page.Title = ofKind(msg(title), sale.Device.Kind())
+		if own := c.ownPayments(r, sale.Device.UID); len(own) > 0 { // they want to pay once more
+			page.Lines = append([]Message{msg("mine.open")}, hints...)
+			page.retry, page.again = c.pageOf(own[0]), msg("mine.show")
+			return
+		}
 		page.Lines = append([]Message{msg("sell.free")}, hints...)
+		page.links = []link{{findPage(sale.Device.UID), msg("find.link")}}
 	}
 	switch sale.State {
 	case fleet.NotLoaded:
@@ -162,15 +195,26 @@ func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.
 		show("sell.disabled.title", msg("sell.disabled.hint"))
 	case fleet.PaymentsOff, fleet.LinkClosed, fleet.Unscannable:
 		show("sell.off.title", msg("sell.off.hint"))
+	case fleet.NoKey:
+		show("sell.off.title", msg("sell.off.hint"))
+		page.RetryAfter = time.Minute
 	case fleet.Paused:
 		if sale.Device.Pause.Automatic {
 			show("sell.mute.title", msg("sell.mute.hint"))
 		} else {
 			show("sell.paused.title", msg("sell.paused.hint"))
 		}
+	case fleet.OutOfOrder:
+		hints := []Message{msg("sell.out.hint")}
+		if sale.Device.CodeName(sale.Reason) != "" { // the customer may be able to help, as by closing a door
+			hints = append([]Message{codeMessage(sale.Device, sale.Reason)}, hints...)
+		}
+		show("sell.out.title", hints...)
+		page.RetryAfter = time.Minute
 	case fleet.Offline:
 		show("sell.offline.title", msg("sell.offline.hint"))
 	case fleet.InUse:
+		page.next, page.Reload = "/use/"+url.PathEscape(sale.Device.UID), busyReload
 		if sale.Until.IsZero() {
 			show("sell.busy.title", msg("sell.busy.hint"))
 			break

@@ -14,6 +14,7 @@ type status struct {
 	Help    bool          // show the operator's contact
 	Again   bool          // another payment makes sense
 	Refresh time.Duration // when the status may change by itself; 0: not
+	Clock   countdown     // zero if nothing is counted down
 }
 
 // step is one line of the payment's progress.
@@ -30,11 +31,12 @@ const (
 	bad  = "bad"
 )
 
-// statusOf decides what a customer is told about a payment. Nothing else does. It is pure.
-func statusOf(p payment.Payment, now time.Time) status {
+// statusOf decides what the page says about a payment. Nothing else does. It is pure. Times of
+// day are those of the zone.
+func statusOf(p payment.Payment, now time.Time, zone *time.Location) status {
 	var s status
 	s.machine(p, now)
-	s.money(p)
+	s.money(p, now, zone)
 	s.next(p)
 	s.Refresh = refreshInterval(p, now)
 	return s
@@ -141,10 +143,14 @@ func (s *status) machine(p payment.Payment, now time.Time) {
 	case payment.Done:
 		s.over(p)
 	case payment.Failed:
-		if doubtful(p) {
+		switch {
+		case doubtful(p):
 			title("title.doubt")
 			s.step(bad, "step.doubt", p.DeliveryAt)
-		} else {
+		case p.Reason == payment.ReasonBusy:
+			title("title.busy")
+			s.step(bad, "step.busy", p.DeliveryAt)
+		default:
 			title("title.failed")
 			s.step(bad, "step.not_started", p.DeliveryAt)
 		}
@@ -208,15 +214,23 @@ func (s *status) running(p payment.Payment, now time.Time) {
 		s.say("machine.started")
 	case now.Before(begins):
 		s.Title = msg("title.confirmed")
-		s.say("machine.begins", "wait", about(begins.Sub(now)))
+		s.say("machine.begins")
+		s.countdown("clock.begins", now, p.StartedAt, begins)
 	case now.Before(p.EndsAt):
-		s.say("machine.running", "wait", about(p.EndsAt.Sub(now)))
+		s.say("machine.running")
+		s.countdown("clock.left", now, begins, p.EndsAt)
 	default:
 		s.say("machine.finishing")
 	}
 	if !p.EndsAt.IsZero() {
 		s.step(busy, "step.running", p.EndsAt)
 	}
+}
+
+// countdown lets the page count down from one time to another.
+func (s *status) countdown(key string, now, from, until time.Time) {
+	wait := about(until.Sub(now))
+	s.Clock = countdown{text: msg(key, "wait", wait), wait: wait, from: from, until: until}
 }
 
 // over describes a use that has ended.
@@ -243,7 +257,7 @@ func (s *status) over(p payment.Payment) {
 }
 
 // money describes where the customer's money is.
-func (s *status) money(p payment.Payment) {
+func (s *status) money(p payment.Payment, now time.Time, zone *time.Location) {
 	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount + p.LostAmount, p.Currency}
 	switch p.Funds {
 	case payment.Authorized:
@@ -254,10 +268,11 @@ func (s *status) money(p payment.Payment) {
 		}
 		s.say("money.held", "amount", all)
 		s.ifRecalled(p)
+		s.ifNotStarted(p, now, zone)
 	case payment.Capturing:
 		s.say("money.capturing", "amount", all)
 	case payment.Paid:
-		s.paid(p, all, back)
+		s.paid(p, now, zone, all, back)
 	case payment.Canceling:
 		s.say("money.releasing", "amount", all)
 		s.step(busy, "step.releasing", time.Time{})
@@ -285,7 +300,7 @@ func (s *status) money(p payment.Payment) {
 }
 
 // paid describes money that was captured and not refunded in full.
-func (s *status) paid(p payment.Payment, all, back money) {
+func (s *status) paid(p payment.Payment, now time.Time, zone *time.Location, all, back money) {
 	switch {
 	case p.Amount == 0:
 		s.say("money.free")
@@ -297,18 +312,31 @@ func (s *status) paid(p payment.Payment, all, back money) {
 		s.say("money.part_back", "back", back, "amount", all)
 	default:
 		s.ifRecalled(p)
-		s.ifNotReached(p)
+		s.ifNotStarted(p, now, zone)
 	}
 }
 
-// ifNotReached says when the money is refunded, while Notehub holds the note.
-func (s *status) ifNotReached(p payment.Payment) {
+// ifNotStarted says by when the money goes back, while the machine has not started. A deadline that
+// has passed is not named: notepay then looks once more before it acts.
+func (s *status) ifNotStarted(p payment.Payment, now time.Time, zone *time.Location) {
+	onItsWay := p.Delivery == payment.Queued || p.Delivery == payment.Sent
+	by := p.ExpiresAt
+	if confirming(p) {
+		by = p.ConfirmBy
+	}
 	switch {
-	case p.Delivery != payment.Sent || stopping(p) || p.ExpiresAt.IsZero():
-	case confirming(p):
+	case by.IsZero(), stopping(p), payment.InDoubt(p, now):
+	case !onItsWay && (p.Delivery != payment.Fetched || !confirming(p)):
+	case !now.Before(by) && confirming(p):
 		s.say("money.if_silent")
-	default:
+	case !now.Before(by):
 		s.say("money.if_late")
+	case p.Funds == payment.Authorized:
+		s.say("money.held_by", "time", moment{by, zone})
+	case confirming(p):
+		s.say("money.silent_by", "time", moment{by, zone})
+	default:
+		s.say("money.late_by", "time", moment{by, zone})
 	}
 }
 
@@ -353,6 +381,25 @@ func (s *status) next(p payment.Payment) {
 		s.say("next.again")
 		s.Again = true
 	}
+}
+
+// busyNow changes what the customer can do after a failure: the machine cannot be paid for now.
+func (s *status) busyNow() {
+	s.Again = false
+	for i := range s.Lines {
+		if s.Lines[i].Key == "next.again" {
+			s.Lines[i] = msg("next.not_now")
+		}
+	}
+}
+
+// mayBuyMore reports whether a payment is over for its machine, so that the payer may want another.
+func mayBuyMore(p payment.Payment) bool {
+	if p.HoldsDevice {
+		return false
+	}
+	return p.Delivery == payment.Fetched && !confirming(p) || p.Delivery == payment.Started ||
+		p.Delivery == payment.Done
 }
 
 // refreshInterval returns how soon the status may change, for browsers without a stream.

@@ -196,8 +196,13 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		return (p.Delivery == payment.Queued || p.Delivery == payment.Sent) && !p.StartedAt.After(p.CreatedAt)
 	}
 	waiting := func(p payment.Payment, _ time.Time) bool {
-		return p.Delivery == payment.Sent && p.Funds == payment.Paid && p.Amount > 0 && !p.ExpiresAt.IsZero() &&
-			(p.CancelReason == "" || p.CancelReason == "retry")
+		open := p.Delivery == payment.Queued || p.Delivery == payment.Sent ||
+			(p.Delivery == payment.Fetched && !p.ConfirmBy.IsZero())
+		return open && (p.Funds == payment.Authorized || (p.Funds == payment.Paid && p.Amount > 0)) &&
+			!p.ExpiresAt.IsZero() && (p.CancelReason == "" || p.CancelReason == "retry")
+	}
+	busy := func(p payment.Payment, _ time.Time) bool {
+		return p.Delivery == payment.Failed && p.Reason == payment.ReasonBusy
 	}
 	k := map[string]func(payment.Payment, time.Time) bool{
 		"title.received": machine(
@@ -211,7 +216,20 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"money.if_silent": func(p payment.Payment, now time.Time) bool {
 			return payment.InDoubt(p, now) || waiting(p, now) && !p.ConfirmBy.IsZero()
 		},
-		"money.if_late": func(p payment.Payment, now time.Time) bool { return waiting(p, now) && p.ConfirmBy.IsZero() },
+		"money.if_late": func(p payment.Payment, now time.Time) bool {
+			return waiting(p, now) && p.ConfirmBy.IsZero() && !now.Before(p.ExpiresAt)
+		},
+		"money.late_by": func(p payment.Payment, now time.Time) bool {
+			return waiting(p, now) && p.ConfirmBy.IsZero() && now.Before(p.ExpiresAt)
+		},
+		"money.silent_by": func(p payment.Payment, now time.Time) bool {
+			return waiting(p, now) && p.Funds == payment.Paid && now.Before(p.ConfirmBy)
+		},
+		"money.held_by": func(p payment.Payment, now time.Time) bool {
+			return waiting(p, now) && p.Funds == payment.Authorized &&
+				now.Before(payment.Later(p.ExpiresAt, p.ConfirmBy))
+		},
+		"title.busy": busy, "step.busy": busy,
 
 		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(payment.Sent),
 		"machine.stopping": onItsWay,
@@ -309,7 +327,7 @@ func TestStatusClaimsOnlyWhatIsKnown(t *testing.T) {
 		w := newWalk(rand.New(rand.NewPCG(seed, 7)))
 		for range 25 {
 			p, now := w.p, w.now
-			s := statusOf(p, now)
+			s := statusOf(p, now, time.UTC)
 			all := append([]Message{s.Title}, s.Lines...)
 			for _, step := range s.Steps {
 				all = append(all, step.Text)
@@ -390,11 +408,11 @@ func TestStatus(t *testing.T) {
 		{"sent, with an end", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.ExpiresAt = payment.Sent, now, now.Add(time.Minute)
 		},
-			"title.sent machine.sent money.if_late next.close | step.received step.sent step.pick_up"},
+			"title.sent machine.sent money.late_by next.close | step.received step.sent step.pick_up"},
 		{"sent to one that confirms", func(p *payment.Payment) {
 			p.Delivery, p.SentAt = payment.Sent, now
 			p.ExpiresAt, p.ConfirmBy = now.Add(time.Minute), now.Add(2*time.Minute)
-		}, "title.sent machine.sent money.if_silent next.close | step.received step.sent step.pick_up"},
+		}, "title.sent machine.sent money.silent_by next.close | step.received step.sent step.pick_up"},
 		{"recalled by its operator", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, payment.ReasonEnded
 		},
@@ -410,7 +428,7 @@ func TestStatus(t *testing.T) {
 		{
 			"fetched by one that confirms",
 			func(p *payment.Payment) { p.Delivery, p.SentAt, p.ConfirmBy = payment.Fetched, now, now },
-			"title.fetched machine.awaited | step.received step.sent step.fetched step.confirm",
+			"title.fetched machine.awaited money.if_silent | step.received step.sent step.fetched step.confirm",
 		},
 		{"begins later", func(p *payment.Payment) {
 			p.Delivery, p.SentAt = payment.Started, now
@@ -452,11 +470,11 @@ func TestStatus(t *testing.T) {
 		{"refund failed", func(p *payment.Payment) {
 			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
 			p.Funds, p.RefundAmount = payment.RefundFailed, 350
-		}, "title.failed failed.busy money.refund_failed next.ask | step.received step.not_started step.refund_failed"},
+		}, "title.busy failed.busy money.refund_failed next.ask | step.received step.busy step.refund_failed"},
 		{"too little balance", func(p *payment.Payment) {
 			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
 			p.Funds, p.RefundAmount, p.ReviewReason = payment.Refunding, 350, payment.ReviewBalance
-		}, "title.failed failed.busy money.refund_stuck next.ask | step.received step.not_started step.refunding"},
+		}, "title.busy failed.busy money.refund_stuck next.ask | step.received step.busy step.refunding"},
 		{"nobody knows", func(p *payment.Payment) {
 			p.Delivery, p.Reason = payment.Failed, payment.ReasonUnclear
 			p.MaybeAccepted, p.ReviewReason = true, payment.ReasonUnclear
@@ -471,7 +489,7 @@ func TestStatus(t *testing.T) {
 	} {
 		p := base
 		row.change(&p)
-		s := statusOf(p, now)
+		s := statusOf(p, now, time.UTC)
 		got := s.Title.Key
 		for _, line := range s.Lines {
 			got += " " + line.Key
@@ -505,7 +523,7 @@ func TestStatusShowsTheTimeOfAnEnd(t *testing.T) {
 		FundsAt:        back,
 	}
 	times := func() (at []time.Time) {
-		for _, s := range statusOf(p, now).Steps {
+		for _, s := range statusOf(p, now, time.UTC).Steps {
 			at = append(at, s.At)
 		}
 		return at

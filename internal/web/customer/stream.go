@@ -140,10 +140,16 @@ func (c *Handler) follow(s *stream) error {
 func (c *Handler) next(s *stream) (message []byte, err error) {
 	message, id, err := c.event(*s.payment, s.language, s.code)
 	if id == s.shown {
-		message = sse.Comment("still here")
+		message = beat(c.now())
 	}
 	s.shown = id
 	return message, err
+}
+
+// beat returns a heartbeat. Its time tells the page how much the browser's clock is off, and that the
+// page is up to date.
+func beat(now time.Time) []byte {
+	return sse.Event{Name: "beat", Data: strconv.AppendInt(nil, now.UnixMilli(), 10)}.Bytes()
 }
 
 // event returns the page of a payment as an event, and the event's id.

@@ -21,7 +21,8 @@ func TestSuccessRedirectsToTheLivePage(t *testing.T) {
 		session := f.Order(sandbox.PayOptions{})
 		w := f.Get("/payment/success?session_id=" + session.ID)
 		live := w.Header().Get("Location")
-		if w.Code != http.StatusSeeOther || !strings.HasPrefix(live, "/session/") || len(live) != len("/session/")+32 ||
+		if w.Code != http.StatusSeeOther || !strings.HasPrefix(live, "/session/") ||
+			len(live) != len("/session/")+payment.TokenLength ||
 			w.Header().Get("Cache-Control") != "no-store" {
 			f.Fatalf("%d to %q; want 303 to the live page", w.Code, live)
 		}

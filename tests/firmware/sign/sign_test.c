@@ -98,6 +98,47 @@ static void test_stop_not_signed(void)
 	free(w);
 }
 
+/* test_vectors reads notes that the bridge made: a key, whether it signed the note, and the body. */
+static void test_vectors(void)
+{
+	char line[1000];
+	int n = 0;
+	FILE *file = fopen("vectors.txt", "r");
+	if (!file) {
+		check(false, "vectors.txt is missing");
+		return;
+	}
+	for (; fgets(line, sizeof line, file); n++) {
+		char *body = strchr(line, '{');
+		bool valid = strstr(line, " signed ") != NULL;
+		uint8_t given[32];
+		world *w = ready();
+		for (size_t i = 0; i < 32; i++) {
+			unsigned byte;
+			check(sscanf(line + 2 * i, "%2x", &byte) == 1, "vector %d has no key", n);
+			given[i] = (uint8_t)byte;
+		}
+		if (body == NULL || !(valid || strstr(line, " forged "))) {
+			check(false, "vector %d cannot be read", n);
+			break;
+		}
+		body[strcspn(body, "\n")] = 0;
+		w->machine.key = given;
+		snprintf(w->queue[w->queued++], sizeof w->queue[0], "{\"body\":%s,\"time\":%lu}", body,
+		         (unsigned long)unix_now(w));
+		for (int i = 0; i < 3; i++)
+			notepay_poll(&w->np);
+		check(w->queued == 0, "vector %d: notes are left", n);
+		check((w->saved > 0) == valid, "vector %d: %lu bytes saved: %s", n, (unsigned long)w->saved, line);
+		check(valid || (w->started == 0 && w->answered == 0), "vector %d started or answered: %s", n, line);
+		check(!valid || !strstr(body, "completed") || strcmp(w->answers[0].state, "started") == 0,
+		      "vector %d was answered %s: %s", n, w->answers[0].state, line);
+		free(w);
+	}
+	check(n >= 20, "only %d vectors", n);
+	fclose(file);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3) {
@@ -116,6 +157,7 @@ int main(int argc, char **argv)
 	test_signed();
 	test_not_signed();
 	test_stop_not_signed();
+	test_vectors();
 	printf("%s: sign\n", failures ? "FAIL" : "ok");
 	return failures ? 1 : 0;
 }

@@ -9,8 +9,10 @@ const uint8_t PLUG = 4;      // LOW while a plug is in
 const uint8_t FAULT = 5;     // LOW when the residual-current device has tripped
 const uint8_t ATTN = 2;
 
-static const char *refuse(void *, const notepay_credit *)
+static const char *refuse(void *, const notepay_credit *credit)
 {
+	if (credit->duration_s == 0)
+		return "E-PLAN"; // nothing would switch it off
 	if (digitalRead(FAULT) == LOW)
 		return "E-RCD";
 	return digitalRead(PLUG) == LOW ? NULL : "E-PLUG";

@@ -8,8 +8,10 @@ const uint8_t RELAY = 7; // drives the relay's transistor; a pull-down keeps it 
 const uint8_t DOOR = 4;  // LOW while the door is closed
 const uint8_t ATTN = 2;
 
-static const char *refuse(void *, const notepay_credit *)
+static const char *refuse(void *, const notepay_credit *credit)
 {
+	if (credit->duration_s == 0)
+		return "E-PLAN"; // nothing would switch it off
 	return digitalRead(DOOR) == LOW ? NULL : "E-DOOR";
 }
 

@@ -1,0 +1,138 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"notepay/internal/certs"
+	"notepay/internal/clientaddr"
+	"notepay/internal/config"
+)
+
+// onePort returns a server that answers probes with a text, and its port.
+func onePort(t *testing.T, text string) (addr string) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != certs.ProbePath {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = io.WriteString(w, text)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func TestPlainPort(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	here := onePort(t, "notepay A\n\n")
+	for _, c := range []struct {
+		name, local, public string // where this host's port and the domain's port 80 lead
+		state               State
+		says                string
+	}{
+		{"both are this notepay", here, here, OK, "leads to this notepay"},
+		{"notepay does not run", closed, here, Warned, "start notepay"},
+		{"another program has the port", onePort(t, "hello"), here, Warned, "does not answer on this host"},
+		{"port 80 is closed", here, closed, Failed, "open port 80 in the firewall"},
+		{"the DNS leads elsewhere", here, onePort(t, "<html>"), Failed, "correct the A and AAAA records"},
+		{"the DNS leads to another notepay", here, onePort(t, "notepay B\n\n"), Failed, "something else"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if addr == "pay.example.com:80" {
+					addr = c.public
+				}
+				return (&net.Dialer{}).DialContext(ctx, network, addr)
+			}
+			r := &run{Config: Config{
+				Settings: &config.Settings{TLSDomains: "pay.example.com", TLSRedirectAddr: c.local},
+				Public:   &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
+			}}
+			got := r.plainPort(t.Context())
+			if got.State != c.state || !strings.Contains(got.Detail+got.Remedy, c.says) {
+				t.Errorf("%+v; want %v, %q", got, c.state, c.says)
+			}
+		})
+	}
+}
+
+func TestPlainPortKnowsTheCertificatesProblem(t *testing.T) {
+	t.Parallel()
+	here := onePort(t, "notepay A\nOpen port 80 in the firewall.\n")
+	r := &run{Config: Config{
+		Settings: &config.Settings{TLSCertFile: "x", TLSRedirectAddr: here},
+		Public:   http.DefaultClient,
+	}}
+	if got := r.plainPort(t.Context()); got.State != OK {
+		t.Errorf("%+v; want ok", got)
+	}
+	if got := r.certificate(t.Context()); got.State != Failed || got.Detail != "Open port 80 in the firewall." {
+		t.Errorf("%+v; want what the running notepay says", got)
+	}
+	for _, s := range []config.Settings{{TLSRedirectAddr: here}, {TLSCertFile: "x", TLSRedirectAddr: "off"}} {
+		r := &run{Config: Config{Settings: &s}}
+		if got := r.plainPort(t.Context()); got.State != Skipped {
+			t.Errorf("%+v; want it skipped", got)
+		}
+	}
+}
+
+func TestDomainNames(t *testing.T) {
+	t.Parallel()
+	lookup := func(_ context.Context, host string) ([]string, error) {
+		if host == "pay.example.com" {
+			return []string{"203.0.113.9"}, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	for domains, want := range map[string]struct {
+		state State
+		says  string
+	}{
+		"":                                 {Skipped, ""},
+		"pay.example.com":                  {OK, "pay.example.com leads to 203.0.113.9"},
+		"pay.example.com, www.example.com": {Failed, "the DNS has no address for www.example.com"},
+	} {
+		r := &run{Config: Config{Settings: &config.Settings{TLSDomains: domains}, Lookup: lookup}}
+		if got := r.domainNames(t.Context()); got.State != want.state || !strings.Contains(got.Detail, want.says) {
+			t.Errorf("%q: %+v; want %v, %q", domains, got, want.state, want.says)
+		}
+	}
+}
+
+func TestJudgeForwarded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		trusted string
+		origin  clientaddr.Origin
+		state   State
+		says    string
+	}{
+		{"", "", OK, "no proxy"},
+		{"", clientaddr.Ignored, Warned, "set TRUSTED_PROXIES"},
+		{"127.0.0.1", clientaddr.Ignored, Warned, "is not in TRUSTED_PROXIES"},
+		{"127.0.0.1", clientaddr.Unclear, Warned, "docs/proxies.md"},
+		{"127.0.0.1", "", Warned, "make the proxy send X-Forwarded-For"},
+		{"127.0.0.1", clientaddr.Forwarded, OK, "the proxy is trusted"},
+	} {
+		r := &run{Config: Config{Settings: &config.Settings{TrustedProxies: c.trusted}}}
+		got := r.judgeForwarded(c.origin)
+		if got.State != c.state || !strings.Contains(got.Detail+got.Remedy, c.says) {
+			t.Errorf("%q, %q: %+v; want %v, %q", c.trusted, c.origin, got, c.state, c.says)
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// begin starts a transaction. READ COMMITTED is written out because an operator may have changed
+// the default.
+const begin = `BEGIN ISOLATION LEVEL READ COMMITTED`
+
+// fence is the first statement of each transaction. It locks the row of this instance against
+// deletion until the end of the transaction, and divides by zero if another process has deleted the
+// row already. It takes the root of a negative number if the transaction's time differs from the
+// time of all instances by more than maxClockDifference.
+//
+// It also sets what would be settings of the session if poolers kept sessions: a commit waits for
+// the disk even if an operator has turned that off, and the server ends a transaction whose client
+// is gone, and a statement that takes too long.
+var fence = `SELECT set_config('synchronous_commit',
+		CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
+		true),
+	set_config('idle_in_transaction_session_timeout', '2s', true), set_config('statement_timeout', $2, true),
+	1 / (SELECT count(*) FROM (SELECT 1 FROM instances WHERE id = $1 FOR KEY SHARE) AS held),
+	sqrt((abs($3::bigint - ` + databaseTime + ` - (SELECT ahead FROM leader)) <= ` +
+	strconv.FormatInt(maxClockDifference.Milliseconds(), 10) + `)::int - 1)`
+
+// maxClockDifference is how far the time of a transaction may differ from the time of all instances:
+// a claim's lease ends that much too early or too late.
+const maxClockDifference = 2 * time.Second
+
+// takeTurn lets one transaction of all instances write at a time. The statements after it see what
+// all transactions before it have committed, so what a transaction reads stays true until it commits.
+var takeTurn = `SELECT pg_advisory_xact_lock(` + strconv.Itoa(writersLock) + `)`
+
+// postgresTx is a transaction of the writer. It sends statements whose results are not needed together
+// with the next one, or with COMMIT, so a transaction that reads nothing is one round trip.
+type postgresTx struct {
+	conn    *pgx.Conn
+	careful bool // each statement is sent at once
+	batch   *pgx.Batch
+	queued  []queued // one for each statement of batch
+	sent    bool     // BEGIN was sent
+	owner   *update  // whose function runs
+
+	// err is the first error of a statement. The transaction can only be rolled back then.
+	err     error
+	culprit *update // whose statement failed; nil if it was no update's
+	late    bool    // the function of the culprit had gone on when its statement failed
+	fenced  bool    // another process has replaced this one
+	told    bool    // it tells the other instances of a change
+	untimed bool    // the time of the transaction is not that of the other instances
+}
+
+type queued struct {
+	owner *update // nil for the writer's own statements
+	kind  kind
+}
+
+type kind int
+
+const (
+	deferred  kind = iota // its function has gone on
+	oneRow                // the same, and the server fails unless it changes exactly one row
+	immediate             // its function waits for the result
+	opening               // BEGIN
+	fencing               // fence
+	turning               // takeTurn
+	ending                // COMMIT
+)
+
+// errAssumed is the error of an update whose assumption was wrong. No caller sees it, because the
+// update runs again.
+var errAssumed = errors.New("the row is not as it was assumed")
+
+// begin queues the statements that begin a transaction. now is its time, nil if nothing compares it.
+func (t *postgresTx) begin(conn *pgx.Conn, careful bool, id string, statement time.Duration, now *int64) {
+	*t = postgresTx{conn: conn, careful: careful, batch: &pgx.Batch{}, queued: t.queued[:0]}
+	t.add(opening, begin)
+	t.add(fencing, fence, id, fmt.Sprint(statement.Milliseconds()), now)
+	t.add(turning, takeTurn)
+}
+
+func (t *postgresTx) add(k kind, query string, args ...any) {
+	t.batch.Queue(query, args...)
+	t.queued = append(t.queued, queued{t.owner, k})
+}
+
+// send sends the queued statements and reads the results of all but the last after.
+func (t *postgresTx) send() pgx.BatchResults {
+	results := t.conn.SendBatch(context.Background(), t.batch)
+	t.batch, t.sent = &pgx.Batch{}, true
+	return results
+}
+
+// check records the result of a queued statement. It reports whether the transaction can go on.
+func (t *postgresTx) check(q queued, tag pgconn.CommandTag, err error) bool {
+	switch {
+	case err != nil:
+		t.fail(q, err)
+	case q.kind == ending && tag.String() != "COMMIT":
+		t.fail(q, fmt.Errorf("COMMIT ended as %s", tag))
+	}
+	return t.err == nil
+}
+
+func (t *postgresTx) fail(q queued, err error) {
+	if t.err != nil {
+		return
+	}
+	if q.kind == oneRow && isPostgres(err, divisionByZero) {
+		err = fmt.Errorf("%w: %w", errAssumed, err)
+	}
+	t.err, t.culprit = err, q.owner
+	t.late = q.kind == deferred || q.kind == oneRow
+	t.fenced = q.kind == fencing && isPostgres(err, divisionByZero)
+	t.untimed = q.kind == fencing && isPostgres(err, rootOfNegative)
+}
+
+// flush sends all queued statements and checks their results. It returns the result of the last.
+func (t *postgresTx) flush() (tag pgconn.CommandTag, err error) {
+	results := t.send()
+	for _, q := range t.queued {
+		if tag, err = results.Exec(); !t.check(q, tag, err) {
+			break
+		}
+	}
+	t.finish(results)
+	return tag, t.err
+}
+
+// finish ends a round trip.
+func (t *postgresTx) finish(results pgx.BatchResults) {
+	if err := results.Close(); err != nil {
+		t.fail(queued{t.owner, immediate}, err)
+	}
+	t.queued = t.queued[:0]
+}
+
+// exec implements statements.
+func (t *postgresTx) exec(query string, args ...any) (int64, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	if len(args) == 0 { // a migration has several statements, which a batch cannot hold
+		if _, err := t.flush(); err != nil {
+			return 0, err
+		}
+		tag, err := t.conn.Exec(context.Background(), query)
+		t.check(queued{t.owner, immediate}, tag, err)
+		return tag.RowsAffected(), err
+	}
+	t.add(immediate, query, args...)
+	tag, err := t.flush()
+	return tag.RowsAffected(), err
+}
+
+// run implements statements.
+func (t *postgresTx) run(query string, args ...any) error {
+	if t.careful {
+		return errOnly(t.exec(query, args...))
+	}
+	return t.later(deferred, query, args)
+}
+
+// expect implements statements. COMMIT may travel with the statement, so the server itself has to
+// fail the transaction if the statement did not change one row. It then divides by zero.
+func (t *postgresTx) expect(query string, args ...any) (bool, error) {
+	if t.careful {
+		n, err := t.exec(query, args...)
+		return n == 1, err
+	}
+	err := t.later(oneRow, `WITH changed AS (`+query+` RETURNING 1) SELECT 1 / (count(*) = 1)::int FROM changed`, args)
+	return err == nil, err
+}
+
+func (t *postgresTx) later(k kind, query string, args []any) error {
+	if t.err == nil {
+		t.add(k, query, args...)
+	}
+	return t.err
+}
+
+// commit sends COMMIT. When its reply is lost, the outcome is unknown. An error of the server means
+// that it has rolled back.
+func (t *postgresTx) commit() {
+	t.owner = nil
+	t.add(ending, `COMMIT`)
+	_, err := t.flush()
+	if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
+		t.err = fmt.Errorf("%w: %w", errUnknownOutcome, err)
+	}
+}
+
+// query implements statements. Its rows have to be closed before the next statement.
+func (t *postgresTx) query(query string, args ...any) (resultRows, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	t.add(immediate, query, args...)
+	results := t.send()
+	last := len(t.queued) - 1
+	for _, q := range t.queued[:last] {
+		if tag, err := results.Exec(); !t.check(q, tag, err) {
+			t.finish(results)
+			return nil, t.err
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		t.check(t.queued[last], pgconn.CommandTag{}, err)
+		t.finish(results)
+		return nil, t.err
+	}
+	return postgresRows{rows, results, t}, nil
+}
+
+type postgresRows struct {
+	pgx.Rows
+	results pgx.BatchResults
+	tx      *postgresTx
+}
+
+// Close closes the rows and ends the round trip.
+func (r postgresRows) Close() error {
+	r.Rows.Close()
+	if err := r.Rows.Err(); err != nil {
+		r.tx.fail(queued{r.tx.owner, immediate}, err)
+	}
+	r.tx.finish(r.results)
+	return r.tx.err
+}

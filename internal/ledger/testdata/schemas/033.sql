@@ -1,0 +1,7 @@
+-- Before there were instances.
+INSERT INTO attempts (n, seq, at, action, outcome, status, detail, took_ms)
+	SELECT n, 0, 1763722696000, 'note', 'ok', 200, '', 12 FROM payments WHERE session_id = 'cs_sent';
+INSERT INTO disputes (id, payment_intent, status, amount, currency, refundable, told_at)
+	VALUES ('dp_1', 'pi_disputed', 'needs_response', 350, 'eur', 0, 1763722696000);
+UPDATE payments SET note_file = 'washers.qis', pulses = 3 WHERE session_id = 'cs_queued';
+INSERT INTO machine_states (device_uid, is_out, code, at, received) VALUES ('dev:1', 1, 'E-DOOR', 5, 6);

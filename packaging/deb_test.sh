@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Installs, upgrades, removes and purges the Debian package in an empty Debian system: deb_test.sh DIRECTORY-OF-A-RELEASE.
+# It needs root and debootstrap. NOTEPAY_CHROOT names a tar of an empty system that debootstrap made, to save a minute.
+set -euo pipefail
+release=$(cd "$1" && pwd)
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+server= service=
+cleanup() {
+	for process in $server $service; do kill "$process" 2>/dev/null || true; done
+	umount "$work/root/proc" 2>/dev/null || true
+	rm -rf "$work"
+}
+trap cleanup EXIT
+mkdir "$work/root"
+if [ -n "${NOTEPAY_CHROOT:-}" ]; then
+	tar -C "$work/root" -xzf "$NOTEPAY_CHROOT"
+else
+	debootstrap --variant=minbase bookworm "$work/root" >"$work/log" || { cat "$work/log"; exit 1; }
+fi
+mount -t proc proc "$work/root/proc"
+inside() { chroot "$work/root" "$@"; }
+fail() { echo "failed: $*"; exit 1; }
+before=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/dev/null || true)
+[ -z "$before" ] || fail "the empty system has $before"
+
+# The next version is the same program with a higher number, so that only the packaging is under test.
+export SOURCE_DATE_EPOCH=1700000000
+binary=$(ls "$release"/notepay_*_linux_amd64)
+./deb.sh "$binary" amd64 v0.1.0 "$work"
+./deb.sh "$binary" amd64 v0.2.0 "$work"
+./deb.sh /bin/true amd64 v0.2.0-rc.1 "$work" # only its name counts
+[ -f "$work/notepay_0.2.0~rc.1_amd64.deb" ] || fail "a pre-release has the wrong version"
+dpkg --compare-versions 0.2.0~rc.1 lt 0.2.0 || fail "a pre-release is newer than its release"
+cp "$work"/*.deb "$work/root/tmp"
+
+inside dpkg -i /tmp/notepay_0.1.0_amd64.deb
+inside getent passwd notepay >/dev/null || fail "no user"
+[ "$(inside stat -c '%a %U' /etc/notepay/env)" = "600 root" ] || fail "others can read the settings"
+[ "$(inside stat -c '%a %U' /var/lib/notepay)" = "700 notepay" ] || fail "others can read the ledger"
+inside notepay version | grep -q '^notepay ' || fail "the program does not run"
+[ -f "$work/root/lib/systemd/system/notepay.service" ] || fail "no unit"
+inside dpkg -V notepay
+
+# The service runs as its own user against the simulated vendors, with settings in the package's file.
+(cd "$work" && PORT=3987 DEMO_PORT=0 exec "$binary" demo --keep world) >"$work/demo" &
+server=$!
+for _ in $(seq 100); do [ -s "$work/world/.env" ] && break; sleep 0.1; done
+cat "$work/world/.env" >>"$work/root/etc/notepay/env"
+start() {
+	# Not by the function inside, whose process in the background would be the shell's.
+	chroot "$work/root" setpriv --reuid notepay --regid notepay --clear-groups env -i $(grep -v '^#' "$work/root/etc/notepay/env" | tr -d ' ') \
+		sh -c 'cd /var/lib/notepay && exec notepay serve' >>"$work/serve" 2>&1 &
+	service=$!
+	for _ in $(seq 100); do curl -sf http://127.0.0.1:3987/health >/dev/null && return; sleep 0.1; done
+	cat "$work/serve"
+	fail "the service does not start"
+}
+start
+inside notepay health >/dev/null || fail "notepay health does not reach the service"
+inside test -s /var/lib/notepay/notepay.db || fail "the ledger is not where the package wants it"
+
+settings=$(inside sha256sum /etc/notepay/env)
+inside dpkg -i /tmp/notepay_0.2.0_amd64.deb
+[ "$settings" = "$(inside sha256sum /etc/notepay/env)" ] || fail "the upgrade changed the settings"
+kill "$service" && wait "$service" || fail "the service does not stop in order"
+start
+kill "$service" && wait "$service" || fail "the upgraded service does not stop in order"
+
+inside dpkg -r notepay
+inside test -s /etc/notepay/env || fail "removing removed the settings"
+inside dpkg -P notepay
+left=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/dev/null || true)
+[ -z "$left" ] || fail "purging left $left"
+! inside getent passwd notepay >/dev/null || fail "purging left the user"
+inside sh -c 'test -s /var/backups/notepay-*/notepay.db' || fail "purging removed the record of payments"
+echo "installed, upgraded, removed and purged"

@@ -1,0 +1,270 @@
+package contract
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// configuration returns the only block of a language in docs/proxies.md.
+func configuration(t *testing.T, language string) string {
+	t.Helper()
+	block := regexp.MustCompile("(?s)```" + language + "\n(.*?)```")
+	blocks := block.FindAllStringSubmatch(document(t, "docs/proxies.md"), -1)
+	if len(blocks) != 1 {
+		t.Fatalf("docs/proxies.md has %d blocks of %s; want one", len(blocks), language)
+	}
+	return blocks[0][1]
+}
+
+// replaced replaces each first text by the next one, which must be in the text.
+func replaced(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("the configuration lacks %q:\n%s", pairs[i], text)
+		}
+		text = strings.ReplaceAll(text, pairs[i], pairs[i+1])
+	}
+	return text
+}
+
+// write writes a file of a test and returns its path.
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ownCertificate writes a certificate for domain that signs itself, and its key.
+func ownCertificate(t *testing.T, dir string) (certFile, keyFile string, roots *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		DNSNames:     []string{domain},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(90 * 24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	roots = x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	keyText := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return write(t, dir, "cert.pem", string(text)), write(t, dir, "key.pem", string(keyText)), roots
+}
+
+// startNginx runs nginx with a server block on loopback.
+func startNginx(t *testing.T, dir, server string) {
+	t.Helper()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		unavailable(t, "nginx is missing (apt-get install nginx): %v", err)
+	}
+	// What Debian's nginx.conf has around it, without its system directories.
+	config := write(t, dir, "nginx.conf", fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr;
+worker_rlimit_nofile 65536;
+events { worker_connections 20000; }
+http {
+access_log off;
+client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
+uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+%[2]s}
+`, dir, server))
+	startProxy(t, exec.Command(nginx, "-p", dir, "-c", config))
+}
+
+// startProxy starts a proxy until the test ends.
+func startProxy(t *testing.T, c *exec.Cmd) {
+	t.Helper()
+	var log bytes.Buffer
+	c.Stderr = &log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_ = c.Wait()
+		if t.Failed() {
+			t.Logf("%s", log.String())
+		}
+	})
+}
+
+// TestProxies runs each configuration of docs/proxies.md in front of notepay, as far as the proxy is
+// installed. Only addresses, ports and paths of certificates differ from the text.
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	t.Run("Caddy", func(t *testing.T) {
+		t.Parallel()
+		caddy, err := exec.LookPath("caddy")
+		if err != nil {
+			unavailable(t, "Caddy is missing (apt-get install caddy): %v", err)
+		}
+		text := configuration(t, "caddy")
+		if !strings.Contains(document(t, "README.md"), text) {
+			t.Error("the README has another Caddyfile")
+		}
+		dir, addr := t.TempDir(), freeAddr(t)
+		run := func(args ...string) *exec.Cmd {
+			c := exec.Command(caddy, args...)
+			c.Env = []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+			return c
+		}
+		whole := write(t, dir, "whole", text)
+		if out, err := run("adapt", "--adapter", "caddyfile", "--config", whole).CombinedOutput(); err != nil {
+			t.Fatalf("Caddy refuses the text: %v\n%s", err, out)
+		}
+		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
+		local := "{\n\tadmin off\n}\n" + replaced(t, text, domain, "http://"+addr, "127.0.0.1:3000",
+			strings.TrimPrefix(p.url, "http://"))
+		startProxy(t, run("run", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", local)))
+		throughProxy(t, "http://"+addr, addr, nil)
+	})
+	t.Run("nginx", func(t *testing.T) {
+		t.Parallel()
+		dir, addr := t.TempDir(), freeAddr(t)
+		certFile, keyFile, roots := ownCertificate(t, dir)
+		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
+		startNginx(t, dir, replaced(t, configuration(t, "nginx"), "listen 443", "listen "+addr,
+			"/etc/ssl/pay.example.com.crt", certFile, "/etc/ssl/pay.example.com.key", keyFile,
+			"http://127.0.0.1:3000", p.url))
+		client := throughProxy(t, "https://"+domain, addr, roots)
+		r, err := client.Get("https://" + domain + "/metrics")
+		if status, _ := reply(t, r, err); status != http.StatusNotFound || r.ProtoMajor != 2 {
+			t.Errorf("/metrics: %d over %s; want 404 over HTTP/2", status, r.Proto)
+		}
+	})
+	t.Run("Traefik", func(t *testing.T) {
+		t.Parallel()
+		// Traefik is not in Debian, so only the form of the text is checked.
+		text := configuration(t, "yaml")
+		for _, want := range []string{"Host(`" + domain + "`)", "service: notepay", "url: http://127.0.0.1:3000"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the configuration lacks %q", want)
+			}
+		}
+	})
+}
+
+// clientFrom returns a client that connects to addr from an address of this machine.
+func clientFrom(t *testing.T, from, addr string, roots *x509.CertPool) *http.Client {
+	t.Helper()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true,
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, addr)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// throughProxy makes requests of two clients through the proxy at base, which listens at addr.
+func throughProxy(t *testing.T, base, addr string, roots *x509.CertPool) *http.Client {
+	t.Helper()
+	stranger, other := clientFrom(t, "127.0.0.9", addr, roots), clientFrom(t, "127.0.0.10", addr, roots)
+	var health *http.Response
+	var err error
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
+		if health, err = stranger.Get(base + "/health"); err == nil && health.StatusCode != http.StatusBadGateway {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the proxy does not answer: %v", err)
+		}
+	}
+	if status, body := reply(t, health, nil); status != http.StatusOK ||
+		!strings.Contains(body, `"forwarded_address":"trusted"`) {
+		t.Errorf("/health: %d %s; want 200 and the client's address", status, body)
+	}
+	hook, err := stranger.Post(base+"/webhook/stripe", "application/json", strings.NewReader("{}"))
+	if status, body := reply(t, hook, err); status != http.StatusBadRequest {
+		t.Errorf("an unsigned webhook: %d %s; want notepay's own 400", status, body)
+	}
+	signIn := func(c *http.Client, token, invented string) *http.Response {
+		form := strings.NewReader(url.Values{"token": {token}}.Encode())
+		request, err := http.NewRequest(http.MethodPost, base+"/operator/sign-in", form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set("X-Forwarded-For", invented)
+		request.Header.Set("Sec-Fetch-Site", "same-origin")
+		r, err := c.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		return r
+	}
+	for i := range 6 {
+		want := http.StatusUnauthorized
+		if i == 5 {
+			want = http.StatusTooManyRequests
+		}
+		if r := signIn(stranger, "guess-1234567890", fmt.Sprintf("203.0.113.%d", i)); r.StatusCode != want {
+			t.Fatalf("guess %d with an invented address: %s; want %d", i+1, r.Status, want)
+		}
+	}
+	if r := signIn(other, "guess-1234567890", "127.0.0.9"); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a guess of another client: %s; want 401", r.Status)
+	}
+	r := signIn(other, operatorToken, "")
+	if r.StatusCode != http.StatusSeeOther || len(r.Cookies()) == 0 {
+		t.Fatalf("the right token: %s; want 303 and a cookie", r.Status)
+	}
+	live, err := http.NewRequest(http.MethodGet, base+"/operator/live?view=today", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live.AddCookie(r.Cookies()[0])
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
+	stream, err := other.Do(live.WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	// The stream does not end, so a proxy that buffers it shows nothing.
+	if line, err := bufio.NewReader(stream.Body).ReadString('\n'); err != nil || stream.StatusCode != http.StatusOK {
+		t.Errorf("the live stream: %s, %q, %v; want its first line at once", stream.Status, line, err)
+	}
+	return other
+}

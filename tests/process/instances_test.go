@@ -1,0 +1,385 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+// instances are several services on one PostgreSQL server, behind a proxy that gives each request to
+// one of them, and a webhook sometimes to two at once.
+type instances struct {
+	*testing.T
+	d     *database
+	w     *apptest.World
+	front *httptest.Server
+
+	mu    sync.Mutex
+	procs []*apptest.Process
+
+	calls callsOfDevices
+}
+
+// callsOfDevices notices two calls at once to one device.
+type callsOfDevices struct {
+	mu       sync.Mutex
+	open     map[string]int
+	overlaps int
+}
+
+// watch passes requests on to Notehub.
+func (c *callsOfDevices) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		parts := strings.Split(r.URL.Path, "/")
+		at := slices.IndexFunc(parts, func(s string) bool { return strings.HasPrefix(s, "dev:") })
+		if at < 0 || !strings.Contains(r.URL.Path, "/notes/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		device := parts[at]
+		c.mu.Lock()
+		if c.open[device]++; c.open[device] > 1 {
+			c.overlaps++
+		}
+		c.mu.Unlock()
+		defer func() { // also if the handler cuts the connection by a panic
+			c.mu.Lock()
+			c.open[device]--
+			c.mu.Unlock()
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func newInstances(t *testing.T, n int, settings ...string) *instances {
+	t.Helper()
+	s := &instances{T: t, d: startPostgres(t), calls: callsOfDevices{open: map[string]int{}}}
+	s.w = apptest.NewWorld(t).Set("DATABASE_URL", s.d.url).Set(settings...)
+	hub := httptest.NewServer(s.calls.watch(s.w.Notehub))
+	t.Cleanup(hub.Close)
+	s.w.Set("NOTEHUB_API_URL", hub.URL)
+	s.front = httptest.NewServer(http.HandlerFunc(s.balance))
+	t.Cleanup(s.front.Close)
+	for range n {
+		s.procs = append(s.procs, s.w.Spawn())
+	}
+	s.w.Stripe.SetEndpoint(s.front.URL+"/webhook/stripe", fixture.TestSecret)
+	return s
+}
+
+// service returns one of the instances.
+func (s *instances) service(n int) *apptest.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &apptest.Service{W: s.w, Url: s.procs[n].Url}
+}
+
+// balance passes a request on.
+func (s *instances) balance(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	order := rand.Perm(len(s.procs))
+	urls := []string{s.procs[order[0]].Url}
+	if len(order) > 1 && r.Method == http.MethodPost && rand.IntN(3) == 0 {
+		urls = append(urls, s.procs[order[1]].Url)
+	}
+	s.mu.Unlock()
+	statuses := make([]int, len(urls))
+	var all sync.WaitGroup
+	for n, url := range urls {
+		all.Go(func() {
+			statuses[n] = http.StatusBadGateway
+			to := url + r.URL.RequestURI()
+			passed, err := http.NewRequestWithContext(r.Context(), r.Method, to, bytes.NewReader(body))
+			if err != nil {
+				return
+			}
+			passed.Header = r.Header.Clone()
+			resp, err := apptest.NoRedirects.Do(passed)
+			if err == nil {
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				statuses[n] = resp.StatusCode
+			}
+		})
+	}
+	all.Wait()
+	w.WriteHeader(slices.Min(statuses)) // one 200 is a promise
+}
+
+// kill kills an instance and starts another one in its place.
+func (s *instances) kill(n int) {
+	s.mu.Lock()
+	old := s.procs[n]
+	s.mu.Unlock()
+	old.Kill(s.T)
+	next := s.w.Spawn()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.procs[n] = next
+}
+
+func (s *instances) stop() {
+	for _, p := range s.procs {
+		if err := p.Stop(); err != nil {
+			s.Errorf("after SIGTERM: %v; want exit code 0", err)
+		}
+	}
+}
+
+// leaders returns how many instances lead by the row in the database.
+func (s *instances) leaders() int {
+	return s.d.query(`SELECT count(*) FROM leader JOIN instances ON id = holder
+		WHERE until > extract(epoch FROM clock_timestamp()) * 1000`)
+}
+
+// Three instances share the payments of some machines. Each second one is killed, the database crashes
+// twice, events arrive at two instances at once, and a third of all replies is lost. Nothing that was
+// acknowledged is lost, no device has two calls at once, and each note beyond the first of a credit
+// follows a call whose outcome was not known. In the end every payment is closed.
+func TestInstances(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real time passes")
+	}
+	testInstances(t, 15*time.Second, func(s *instances, ctx context.Context) {
+		for n := 0; ctx.Err() == nil; n++ {
+			pause(time.Second)
+			if n == 4 || n == 9 {
+				s.d.do("crash")
+				continue
+			}
+			s.kill(n % 3)
+		}
+	})
+}
+
+// The lead changes ten times a second, and every instance leads again and again.
+func TestInstancesWithoutALeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real time passes")
+	}
+	testInstances(t, 15*time.Second, func(s *instances, ctx context.Context) {
+		for ctx.Err() == nil {
+			pause(100 * time.Millisecond)
+			s.d.query(`UPDATE leader SET term = term + 1, until = 0,
+				holder = (SELECT id FROM instances ORDER BY random() LIMIT 1) RETURNING 1`)
+		}
+	})
+}
+
+func testInstances(t *testing.T, length time.Duration, disturb func(*instances, context.Context)) {
+	t.Parallel()
+	s := newInstances(t, 3)
+	w := s.w
+	w.Inspected = true
+	const machines, senders = 5, 4
+	running, powerOff := context.WithCancel(t.Context())
+	var hosting sync.WaitGroup
+	defer hosting.Wait()
+	defer powerOff()
+	hosts := make([]*sandbox.Machine, machines)
+	for i := range machines {
+		uid := fmt.Sprintf("dev:%d", i)
+		w.Notehub.AddDevice(sandbox.Device{UID: uid, LastActivity: time.Now()})
+		hosts[i] = w.Machine(sandbox.MachineConfig{Device: uid, Every: 100 * time.Millisecond})
+		hosting.Go(func() { hosts[i].Run(running) })
+	}
+	s.kill(0) // the next leader lists the devices at once
+	s.service(1).Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer "+apptest.OperatorToken)
+	links := make([]string, machines)
+	for i := range links {
+		links[i] = s.service(i % 3).Selling(fmt.Sprintf("dev:%d", i))
+	}
+
+	var quiet atomic.Bool
+	var hurt atomic.Int64
+	lose := func(script *sandbox.Script) func(sandbox.Exchange) {
+		return func(sandbox.Exchange) {
+			if !quiet.Load() && rand.IntN(3) == 0 {
+				hurt.Add(1)
+				script.Next("{any} /{rest...}", sandbox.Outcome{Applied: rand.IntN(3) > 0})
+			}
+		}
+	}
+	w.Stripe.Watch(lose(&w.Stripe.Script))
+	w.Notehub.Watch(lose(&w.Notehub.Script))
+
+	ctx, end := context.WithTimeout(t.Context(), length)
+	defer end()
+	var acknowledged sync.Map
+	var sent, refused atomic.Int64
+	var sending sync.WaitGroup
+	for range senders {
+		sending.Go(func() {
+			for ctx.Err() == nil {
+				session, err := w.Stripe.Pay(links[rand.IntN(machines)], sandbox.PayOptions{NoWebhook: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				events := w.Stripe.Events()
+				at := slices.IndexFunc(events, func(e sandbox.Event) bool { return e.ObjectID == session.ID })
+				for {
+					status, err := w.Stripe.Send(events[at].ID)
+					if err == nil && status == http.StatusOK {
+						acknowledged.Store(session.ID, true)
+						sent.Add(1)
+						break
+					}
+					refused.Add(1)
+					pause(20 * time.Millisecond)
+				}
+				pause(time.Duration(rand.IntN(150)) * time.Millisecond)
+			}
+		})
+	}
+	disturb(s, ctx)
+	sending.Wait()
+	quiet.Store(true)
+	for _, script := range []*sandbox.Script{&w.Stripe.Script, &w.Notehub.Script} {
+		script.Clear("{any} /{rest...}")
+	}
+	for end := time.Now().Add(2 * time.Minute); ; pause(500 * time.Millisecond) {
+		open := s.d.query(`SELECT count(*) FROM payments WHERE machine = 'queued' OR in_flight <> 0`)
+		waiting := s.d.query(`SELECT count(*) FROM lookups`)
+		if open+waiting == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Errorf("%d payments and %d look-ups are not at an end after 2 minutes of quiet", open, waiting)
+			break
+		}
+	}
+	if n := s.leaders(); n != 1 {
+		t.Errorf("%d instances lead when it is quiet; want 1", n)
+	}
+	s.stop()
+	s.judge(hosts, &acknowledged)
+	t.Logf("%d payments acknowledged, %d tries refused, %d replies lost", sent.Load(), refused.Load(), hurt.Load())
+	if sent.Load() == 0 || hurt.Load() == 0 {
+		t.Error("nothing was tested")
+	}
+}
+
+// judge compares what the machines did with what was acknowledged.
+func (s *instances) judge(hosts []*sandbox.Machine, acknowledged *sync.Map) {
+	starts, notes := map[string]int{}, map[string]int{}
+	for _, h := range hosts {
+		h.Step()
+		for _, start := range h.Starts() {
+			starts[start.CreditID]++
+		}
+	}
+	for _, n := range s.w.Notehub.Notes("") {
+		credit, _ := n.Body["credit_id"].(string)
+		notes[credit]++
+	}
+	l, err := ledger.Open(s.w.Context(), s.d.url)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer l.Close()
+	again := 0
+	for credit, n := range notes {
+		if n < 2 {
+			continue
+		}
+		again++
+		attempts, err := l.Attempts(s.w.Context(), credit)
+		if err != nil {
+			s.Fatal(err)
+		}
+		unclear := 0
+		for _, a := range attempts {
+			if a.Action == payment.StepPostNote && a.Outcome == "retry" {
+				unclear++
+			}
+		}
+		if unclear < n-1 {
+			s.Errorf("credit %s has %d notes and %d unclear posts: %+v", credit, n, unclear, attempts)
+		}
+	}
+	acknowledged.Range(func(session, _ any) bool {
+		if credit := payment.CreditID(session.(string)); starts[credit] != 1 {
+			s.Errorf("the machine started %d times for session %s; want once", starts[credit], session)
+		}
+		return true
+	})
+	if s.calls.overlaps > 0 {
+		s.Errorf("%d calls began while the device had another one", s.calls.overlaps)
+	}
+	active := map[string]int{}
+	for _, link := range s.w.Stripe.Links() {
+		if link.Active {
+			active[link.DeviceUID+" "+link.PriceID]++
+		}
+	}
+	for key, n := range active {
+		if n > 1 {
+			s.Errorf("%s has %d active links", key, n)
+		}
+	}
+	s.Logf("%d credits were sent again", again)
+}
+
+// When the leader is killed or stopped, another instance leads soon.
+func TestInstancesReplaceTheLeader(t *testing.T) {
+	t.Parallel()
+	s := newInstances(t, 2)
+	if n := s.leaders(); n != 1 {
+		t.Errorf("%d instances lead; want 1", n)
+	}
+	began := time.Now() // the first instance has led from its start
+	if err := s.procs[0].Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	taken := func() bool {
+		return s.d.query(`SELECT count(*) FROM leader JOIN instances ON id = holder
+			WHERE until > extract(epoch FROM clock_timestamp()) * 1000
+			AND (SELECT count(*) FROM instances) = 1`) == 1
+	}
+	for !taken() {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("no instance leads 20 s after SIGTERM")
+		}
+		pause(20 * time.Millisecond)
+	}
+	t.Logf("the other one leads alone %v after SIGTERM", time.Since(began))
+	if err := <-s.procs[0].Ended; err != nil {
+		t.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+	s.procs[0] = s.w.Spawn()
+	s.procs[1].Kill(t)
+	began = time.Now()
+	lead := `SELECT count(*) FROM leader WHERE until > extract(epoch FROM clock_timestamp()) * 1000 AND term > ` +
+		fmt.Sprint(s.d.query(`SELECT term FROM leader`))
+	for s.d.query(lead) == 0 {
+		if time.Since(began) > 15*time.Second {
+			t.Fatal("no instance leads 15 s after the death of the leader")
+		}
+		pause(20 * time.Millisecond)
+	}
+	t.Logf("the next one leads %v after a death", time.Since(began))
+	s.w.Terminated(s.procs[0])
+}

@@ -1,0 +1,162 @@
+package process
+
+import (
+	"database/sql"
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+// A ledger moves from SQLite to PostgreSQL. The command is killed ten times on the way. Afterwards
+// the old file refuses to serve, and the call that was under way when the service died is looked at
+// before its note is sent again.
+func TestPostgresMoveKilled(t *testing.T) {
+	t.Parallel()
+	const filled = 11500
+	d := startPostgres(t)
+	w := apptest.NewWorld(t)
+	w.Inspected = true
+	file := w.Env["DATABASE_URL"]
+	p := w.Spawn()
+	s := &apptest.Service{W: w, Url: p.Url}
+	w.Stripe.SetEndpoint(s.Url+"/webhook/stripe", fixture.TestSecret)
+	link := s.Selling(fixture.Washer)
+	first := w.Pay(link, sandbox.PayOptions{})
+	s.Payment(first.ID, "sent", apptest.Has(`"machine":"sent"`))
+
+	w.Notehub.Next(fixture.PostNote, sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: time.Minute})
+	second := w.Pay(link, sandbox.PayOptions{})
+	w.Sent(fixture.Washer, 2)
+	if code, _, complaint := w.Command("migrate-store", file, d.url); code != 1 ||
+		!strings.Contains(complaint, ledger.ErrLocked.Error()+"; stop it first") {
+		t.Errorf("while the service runs: %d, %q; want it refused", code, complaint)
+	}
+	p.Kill(t) // while the call is under way
+	fill(t, file, filled)
+
+	settings := maps.Clone(w.Env)
+	settings["DATABASE_URL"] = d.url // so that no URL is in the command line
+	for kills := 1; kills <= 10; kills++ {
+		cmd := apptest.Invoked(t, w.Dir, settings, "migrate-store", file)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(time.Minute); d.rows("payments") < 1000*kills; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the move copies nothing more after %d kills", kills-1)
+			}
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("the move ended before it was killed %d times", kills)
+		}
+		// The next one need not wait until it is certain that this one is dead.
+		d.query(`WITH gone AS (DELETE FROM instances RETURNING 1) SELECT count(*) FROM gone`)
+	}
+	code, out, complaint := w.CommandWith(map[string]string{"DATABASE_URL": d.url}, "migrate-store", file)
+	if code != 0 {
+		t.Fatalf("the last call: %d, %q, %q", code, out, complaint)
+	}
+	if n := d.rows("payments"); n != filled+2 {
+		t.Errorf("%d payments; want %d", n, filled+2)
+	}
+	code, _, complaint = w.Command("serve") // on the old file
+	if code != 1 || !strings.Contains(complaint, ledger.ErrMoved.Error()) {
+		t.Errorf("serve on the old file: %d, %q; want it refused", code, complaint)
+	}
+
+	d.query(`WITH gone AS (DELETE FROM payments WHERE device_uid = 'dev:gone' RETURNING 1) SELECT count(*) FROM gone`)
+	w.Set("DATABASE_URL", d.url)
+	next := w.Start()
+	next.Payment(first.ID, "sent", apptest.Has(`"machine":"sent"`))
+	text := next.Payment(second.ID, "sent", apptest.Has(`"machine":"sent"`))
+	if !strings.Contains(text, `"action":"check_pending"`) {
+		t.Errorf("the interrupted call was not looked at:\n%s", text)
+	}
+	w.Stopped(next)
+	if n := len(w.Notehub.Notes(fixture.Washer)); n != 2 {
+		t.Errorf("%d notes for two payments", n)
+	}
+}
+
+// rows returns how many rows a table has, 0 if there is no such table.
+func (d *database) rows(table string) (n int) {
+	d.Helper()
+	db, err := sql.Open("pgx", d.url)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// fill adds payments that have ended long ago to a ledger that no process uses.
+func fill(t *testing.T, file string, n int) {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.Update(t.Context(), func(tx *ledger.Tx) error {
+		for i := range n {
+			session := fmt.Sprintf("cs_filled%d", i)
+			_, err := tx.InsertPayment(payment.Payment{
+				ID:            payment.CreditID(session),
+				SessionID:     session,
+				Token:         payment.TokenOf(payment.CreditID(session), [16]byte{}),
+				DeviceUID:     "dev:gone",
+				Currency:      "eur",
+				Funds:         payment.Paid,
+				Delivery:      payment.Done,
+				MaybeAccepted: true,
+				PaidAt:        tx.Now,
+				CreatedAt:     tx.Now,
+				SentAt:        tx.Now,
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMigrateStoreCommandLine(t *testing.T) {
+	t.Parallel()
+	w := apptest.NewWorld(t)
+	const url = "postgres://notepay:hunter2@127.0.0.1:1/notepay"
+	for _, args := range [][]string{
+		{}, {""}, {"a", url, "c"}, {url, url}, {"a", "b.db"}, {"a", "postgres://x:hunter2/@y"}, {"a"},
+	} {
+		code, _, complaint := w.Command(append([]string{"migrate-store"}, args...)...)
+		if code != 2 || !strings.Contains(complaint, "migrate-store") || strings.Contains(complaint, "hunter2") {
+			t.Errorf("%q: %d, %q; want wrong usage", args, code, complaint)
+		}
+	}
+	missing := filepath.Join(t.TempDir(), "none.db")
+	if code, _, complaint := w.Command("migrate-store", missing, url); code != 1 ||
+		!strings.Contains(complaint, "there is no ledger") {
+		t.Errorf("a file that is not there: %d, %q", code, complaint)
+	}
+}
