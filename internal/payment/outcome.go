@@ -30,6 +30,7 @@ type Outcome struct {
 // ApplyOutcome applies the outcome of a call. Its facts count however late they are. Only the
 // worker that holds the claim ends it and thereby chooses the next step.
 func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
+	before := p
 	if !o.Stale {
 		p = backoff(p, o, now)
 	} else if CallsNotehub(o.Action) && p.Delivery == Queued && o.Began.Before(p.DeliveryAt) {
@@ -54,7 +55,7 @@ func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 		}
 	}
 	if o.Stale {
-		if !p.InFlight && (p.Step != NoStep || p.Delivery == Queued) {
+		if !p.InFlight && (p.Step != NoStep || p != before) {
 			p = dueBy(p, now) // a worker reads the payment again
 			p.DueAt = now
 		}

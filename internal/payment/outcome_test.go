@@ -254,6 +254,23 @@ func TestApplyOutcomeStale(t *testing.T) {
 			t.Errorf("%+v; want nothing to do before its end", p)
 		}
 	})
+	t.Run("its success counts for a credit that waited for its machine alone", func(t *testing.T) {
+		waits := second
+		waits.ConfirmBy = waits.ExpiresAt.Add(time.Minute)
+		p := ApplyOutcome(waits, Outcome{Action: StepCheckPending, Began: later}, waits.ExpiresAt)
+		if !InDoubt(p, waits.ExpiresAt) || CallsNotehub(p.Step) {
+			t.Fatalf("%+v; want it in doubt, without a call", p)
+		}
+		p.Step, p.DueAt = NoStep, time.Time{} // after the review of an overdue credit
+		at := waits.ExpiresAt.Add(time.Second)
+		p = ApplyOutcome(p, Outcome{Action: StepPostNote, Began: noon, Stale: true}, at)
+		if p.Delivery != Sent || !p.DueAt.Equal(at) {
+			t.Fatalf("%+v; want sent and due now", p)
+		}
+		if p, _ = Claim(p, at); p.Step != StepCheckPending {
+			t.Errorf("step %q; want a check of the note", p.Step)
+		}
+	})
 	t.Run("its unknown outcome makes a check come before the next post", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepCheckPending, Began: later}, later.Add(time.Second))
 		p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true},
