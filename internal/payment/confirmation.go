@@ -41,7 +41,8 @@ func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, strin
 			p.MachineCode = c.Code
 		case before == Failed && (p.Reason == ReasonUnclear || p.Reason == ReasonAdopted):
 			// The failure is certain now, so the money goes back.
-			p.Reason, p.MachineCode, p.ReviewReason = c.State, c.Code, ""
+			p.Reason, p.MachineCode = c.State, c.Code
+			p = clearReview(p, ReasonUnclear, ReasonAdopted)
 		default:
 			return p, ConfirmationIgnored
 		}
@@ -63,7 +64,10 @@ func applyStart(p Payment, c Confirmation, now time.Time) (Payment, string) {
 	outcome := ConfirmationTaken
 	if p.Delivery == Failed {
 		p.Reason = ""
-		if p.ReviewReason != ReviewAmount && p.Funds != Disputed && p.Funds != DisputeLost {
+		switch {
+		case p.ReviewReason == ReviewAmount, p.ReviewReason == ReviewTwins: // the start does not explain them
+		case p.Funds == Disputed, p.Funds == DisputeLost, p.Funds == CaptureFailed: // the money is not ours
+		default:
 			p.ReviewReason = ""
 		}
 	}

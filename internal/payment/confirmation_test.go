@@ -45,3 +45,32 @@ func TestApplyConfirmationStartTime(t *testing.T) {
 		}
 	}
 }
+
+// A machine's answer ends a review about the delivery, but none about the money or about a second
+// installation.
+func TestApplyConfirmationKeepsOtherReviews(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		funds        FundsStatus
+		review, says string
+		want         string
+	}{
+		"a failure ends the doubt":           {Paid, ReasonAdopted, "expired", ""},
+		"a failure of a disputed payment":    {Disputed, ReasonDisputed, "expired", ReasonDisputed},
+		"a failure after a lost dispute":     {DisputeLost, ReviewDisputeLost, "failed", ReviewDisputeLost},
+		"a failure beside a second sender":   {Paid, ReviewTwins, "failed", ReviewTwins},
+		"a failure of a wrong amount":        {Paid, ReviewAmount, "failed", ReviewAmount},
+		"a start ends the doubt":             {Paid, ReasonAdopted, "started", ""},
+		"a start of a disputed payment":      {Disputed, ReasonDisputed, "started", ReasonDisputed},
+		"a start beside a second sender":     {Paid, ReviewTwins, "started", ReviewTwins},
+		"a start without a possible capture": {CaptureFailed, ReviewCaptureFailed, "started", ReviewCaptureFailed},
+	} {
+		p := Payment{ID: "cr_1", Delivery: Failed, Reason: ReasonAdopted, Funds: c.funds, ReviewReason: c.review,
+			Amount: 300, MaybeAccepted: true, PaidAt: noon, CreatedAt: noon, ConfirmBy: noon.Add(5 * time.Minute)}
+		p, outcome := ApplyConfirmation(p, Confirmation{EventID: "1", State: c.says}, noon.Add(time.Minute))
+		if outcome != ConfirmationTaken || p.ReviewReason != c.want {
+			t.Errorf("%s: %s, review %q; want %q", name, outcome, p.ReviewReason, c.want)
+		}
+	}
+}
