@@ -269,7 +269,9 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 		if trouble == 6 {
 			return payment.Outcome{Result: upstream.Unknown}
 		}
-		return kept.outcome
+		again := kept.outcome
+		again.Refund.Replayed = p.Step == payment.StepRefund
+		return again
 	}
 	o := payment.Outcome{Result: upstream.Unknown, Status: 500}
 	if trouble != 4 { // else a 500 without effect

@@ -16,8 +16,8 @@ const (
 	// least 24 hours.
 	refundKeyLifetime = 23 * time.Hour
 	// refundReplyValid is how long after the order a reply reports the refund's current status. A
-	// later reply may be Stripe's stored first reply, or was delayed here, and the refund may have
-	// failed since.
+	// later one may have been delayed here, and the refund may have failed since. A replayed reply is
+	// never current: an earlier state of a restored ledger may have made the order long ago.
 	refundReplyValid = 10 * time.Second
 	// refundRetryInterval is the wait when only time or the operator can help a refund.
 	refundRetryInterval = 24 * time.Hour
@@ -124,7 +124,8 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 		return applyRefundList(p, o, now)
 	case o.Reconciled:
 		return p
-	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq && now.Sub(p.RefundAt) > refundReplyValid:
+	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq &&
+		(o.Refund.Replayed || now.Sub(p.RefundAt) > refundReplyValid):
 		p.ReconcileRefund = true
 		return p
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq:

@@ -197,3 +197,26 @@ func TestRefundOfARefundedCharge(t *testing.T) {
 			p.ReconcileRefund, p.ReviewReason)
 	}
 }
+
+// Under the idempotency key of an earlier state of a restored ledger, Stripe repeats the success of a
+// refund that has failed since.
+func TestReplayedRefundIsReadAgain(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := Next(Fail(sentNote(now), ReasonUnconfirmed), now)
+	made := RefundRecord{ID: "re_1", Credit: p.ID, Number: p.RefundSeq, Amount: p.Amount, Status: "succeeded"}
+	if fresh := ApplyOutcome(p, Outcome{Action: StepRefund, Refund: made, Began: now}, now); fresh.Funds != Refunded {
+		t.Errorf("%s after a new refund; want refunded", fresh.Funds)
+	}
+	made.Replayed = true
+	p = ApplyOutcome(p, Outcome{Action: StepRefund, Refund: made, Began: now}, now)
+	if p.Funds != Refunding || !p.ReconcileRefund || p.Step != StepRefund {
+		t.Fatalf("%s, reconcile %v, step %q after a replayed reply; want the refunds read", p.Funds,
+			p.ReconcileRefund, p.Step)
+	}
+	made.Replayed, made.Status = false, "failed"
+	p = ApplyOutcome(p, Outcome{Action: StepRefund, Reconciled: true, Refunds: []RefundRecord{made}, Began: now}, now)
+	if p.Funds != Refunding || p.RefundSeq != 2 || p.Step != StepRefund {
+		t.Errorf("%s, refund %d, step %q; want a second refund", p.Funds, p.RefundSeq, p.Step)
+	}
+}

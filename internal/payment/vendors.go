@@ -51,6 +51,8 @@ type RefundRecord struct {
 	Amount int64  // minor currency units
 	Status string // "pending", "requires_action", "succeeded", "failed", "canceled"
 
+	// Replayed says that Stripe repeated its first answer to the order, so the status may be outdated.
+	Replayed  bool
 	Reference string // the number by which the customer's bank finds it; "" while there is none
 }
 

@@ -132,10 +132,9 @@ func (s *Client) get(ctx context.Context, path string, query url.Values) (json.R
 	return r.text, err
 }
 
-// post sends parameters of Stripe's library, or nil for none, and returns the reply as text. With
-// an empty idempotency key the library makes one up for this call. The errors are the library's.
-func (s *Client) post(ctx context.Context, path string, params any, key string) (json.RawMessage, error) {
-	var r reply
+// post sends parameters of Stripe's library, or nil for none, and returns the reply. With an empty
+// idempotency key the library makes one up for this call. The errors are the library's.
+func (s *Client) post(ctx context.Context, path string, params any, key string) (r reply, err error) {
 	body, call := &form.Values{}, &stripe.Params{Context: ctx}
 	if params != nil {
 		form.AppendTo(body, params)
@@ -143,8 +142,8 @@ func (s *Client) post(ctx context.Context, path string, params any, key string) 
 	if key != "" {
 		call.SetIdempotencyKey(key)
 	}
-	err := s.backend.CallRaw(http.MethodPost, path, s.config.Key, []byte(body.Encode()), call, &r)
-	return r.text, err
+	err = s.backend.CallRaw(http.MethodPost, path, s.config.Key, []byte(body.Encode()), call, &r)
+	return r, err
 }
 
 // readObject reads an object and decodes it. A reply that cannot be decoded counts as
@@ -170,8 +169,8 @@ func createObject[T any](
 	key string,
 	decode func([]byte) (T, error),
 ) (object T, err error) {
-	text, err := s.post(ctx, path, params, key)
-	return decoded(s, text, err, upstream.Unknown, decode)
+	r, err := s.post(ctx, path, params, key)
+	return decoded(s, r.text, err, upstream.Unknown, decode)
 }
 
 // decoded decodes the reply of a call, or classifies the error of the call. A reply that cannot be

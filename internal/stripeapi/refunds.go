@@ -110,7 +110,10 @@ func (s *Client) Refund(ctx context.Context, o payment.RefundOrder) (payment.Ref
 			"number":  number,
 		},
 	}
-	return createObject(ctx, s, "/v1/refunds", params, "refund:"+o.Credit+":"+number, decodeOrdered(o))
+	reply, err := s.post(ctx, "/v1/refunds", params, "refund:"+o.Credit+":"+number)
+	record, err := decoded(s, reply.text, err, upstream.Unknown, decodeOrdered(o))
+	record.Replayed = err == nil && reply.replayed()
+	return record, err
 }
 
 // Refunds lists the refunds of a PaymentIntent in any status, newest first, ours and those made in

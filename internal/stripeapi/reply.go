@@ -24,6 +24,12 @@ func (r *reply) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// replayed reports whether Stripe repeated its first answer to this idempotency key. The object may
+// have changed since (https://docs.stripe.com/error-low-level).
+func (r *reply) replayed() bool {
+	return r.LastResponse != nil && r.LastResponse.Header.Get("Idempotent-Replayed") == "true"
+}
+
 // checkObject returns an error unless a reply is one of Stripe's objects. Each of them names its
 // kind, and a list has data.
 func checkObject(body []byte) error {
