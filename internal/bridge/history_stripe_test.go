@@ -421,6 +421,11 @@ func (h *history) ask(x *purchase, p payment.Payment) {
 	if p.InFlight {
 		due = payment.Later(due, p.DueAt)
 	}
+	h.askBy(x, due)
+}
+
+// askBy schedules a look-up of a session.
+func (h *history) askBy(x *purchase, due time.Time) {
 	if earlier, ok := h.lookups[x]; !ok || due.Before(earlier) {
 		h.lookups[x] = due
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -257,6 +258,9 @@ func (h *history) settle(n int) {
 	if o := c.outcome; o.Action == payment.StepPostNote &&
 		(o.Result == upstream.OK || o.Status == 0 || o.Status >= 500) {
 		h.posts[c.claimed.ID]++
+	}
+	if errors.Is(c.outcome.Err, payment.ErrDisputed) {
+		h.askBy(h.purchaseOf(before), h.now().Add(disputeDelay))
 	}
 	h.save(before, payment.ApplyOutcome(before, c.outcome, h.now()))
 }
