@@ -86,6 +86,8 @@ func ApplyDisputes(p Payment, c DisputeTotals, now time.Time) Payment {
 	before, left := p.LostAmount, p.Amount-p.RefundedAmount
 	p.LostAmount = min(c.Lost, left)
 	switch {
+	case p.Funds == Refunded && !c.Open && c.Lost > 0 && p.LostAmount == before:
+		// The loss was known before, and the rest was refunded since.
 	case c.Lost > 0 && c.Lost >= left:
 		if p.Funds != DisputeLost {
 			p.Funds, p.ReviewReason = DisputeLost, ReviewDisputeLost

@@ -109,6 +109,26 @@ func TestDisputeWonReopensNoOtherState(t *testing.T) {
 	}
 }
 
+// A payment whose rest was refunded after a lost dispute stays refunded when the dispute is read again.
+func TestLostDisputeIsReadAgain(t *testing.T) {
+	t.Parallel()
+	p := queuedPayment()
+	p.Delivery, p.Reason, p.Funds = Failed, ReasonExpired, Disputed
+	p = ApplyDisputes(p, DisputeTotals{Known: true, Lost: 100}, noon)
+	if p.Funds != Refunding || p.RefundTarget != 250 {
+		t.Fatalf("%s, target %d; want a refund of the rest", p.Funds, p.RefundTarget)
+	}
+	made := RefundRecord{Credit: p.ID, Number: p.RefundSeq, Amount: 250, Status: "succeeded"}
+	p = ApplyOutcome(p, Outcome{Action: StepRefund, Refund: made, Began: noon}, noon)
+	p = ApplyDisputes(p, DisputeTotals{Known: true, Lost: 100}, noon)
+	if p.Funds != Refunded {
+		t.Errorf("%s after the dispute was read again; want refunded", p.Funds)
+	}
+	if p = ApplyDisputes(p, DisputeTotals{Known: true, Lost: 100, Open: true}, noon); p.Funds == Refunded {
+		t.Error("refunded beside another open dispute")
+	}
+}
+
 // Stripe's total of the refunds is exact. What the banks kept is at most the rest.
 func TestApplySession(t *testing.T) {
 	t.Parallel()
