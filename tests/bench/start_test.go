@@ -125,6 +125,7 @@ func benchKilled(t *testing.T, r *report) {
 	for n := range devices {
 		sellAt(w, n)
 	}
+	const toStripe, toNotehub = "{any} /v1/{rest...}", "{any} /{rest...}"
 	const scan = "/pay?device=dev:7"
 	p := launchOn(w, path, database)
 	w.Until("all links are known", func() bool { return healthOf(&p.Service).Links == devices })
@@ -133,7 +134,11 @@ func benchKilled(t *testing.T, r *report) {
 	for range rounds {
 		for size := int64(0); size < long; {
 			webhooks, _ := paidEvent(w, batch, devices)
-			callAll(t, addrOf(&p.Service), 16, webhooks, http.StatusOK)
+			p.acceptsWebhook(webhooks[0])
+			callAll(t, addrOf(&p.Service), 16, webhooks[1:], http.StatusOK)
+			if t.Failed() {
+				t.FailNow()
+			}
 			info, err := os.Stat(database + "-wal")
 			if err != nil {
 				t.Fatal(err)
@@ -141,6 +146,9 @@ func benchKilled(t *testing.T, r *report) {
 			size = info.Size()
 			logged = max(logged, size)
 		}
+		// The vendors are down, because the start is measured and not the work that follows.
+		w.Stripe.Always(toStripe, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+		w.Notehub.Always(toNotehub, sandbox.Outcome{Status: http.StatusServiceUnavailable})
 		p.Kill(t)
 		p = launchOn(w, path, database)
 		a := p.firstRedirect(scan).Seconds()
@@ -148,6 +156,8 @@ func benchKilled(t *testing.T, r *report) {
 		p = launchOn(w, path, database)
 		b := p.firstRedirect(scan).Seconds()
 		p.terminate()
+		w.Stripe.Clear(toStripe)
+		w.Notehub.Clear(toNotehub)
 		p = launchOn(w, path, database)
 		after, clean, more = append(after, a), append(clean, b), append(more, a-b)
 	}
@@ -160,6 +170,24 @@ func benchKilled(t *testing.T, r *report) {
 		ratio:    fmt.Sprintf("%+.0f ms", 1000*median(more)),
 		target:   "≤ 30 ms more",
 		missed:   median(more) > 0.030,
+	})
+}
+
+// acceptsWebhook sends a webhook until it is accepted, because a service that has just started has to
+// read Stripe's list of events first.
+func (p *launched) acceptsWebhook(webhook []byte) {
+	p.W.Helper()
+	c, err := dial(addrOf(&p.Service))
+	if err != nil {
+		p.W.Fatal(err)
+	}
+	defer c.conn.Close()
+	p.W.Until("webhooks are accepted", func() bool {
+		status, err := c.call(webhook)
+		if err != nil {
+			p.W.Fatal(err)
+		}
+		return status == http.StatusOK
 	})
 }
 
