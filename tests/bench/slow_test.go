@@ -99,7 +99,7 @@ func scanRequest() []byte { return getRequest(fmt.Sprintf("/pay?device=dev:%d", 
 // newFront starts notepay with settings, and with nginx if block is not empty.
 func newFront(t *testing.T, program, block string, roots *x509.CertPool, settings ...string) *front {
 	t.Helper()
-	s := &subject{World: apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "6000000")}
+	s := &subject{World: apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "300000")}
 	s.Set(settings...)
 	for n := range slowDevices + 1 { // the last one is only scanned
 		sellAt(s.World, n)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,12 +122,16 @@ func benchRestart(t *testing.T, r *report) {
 // end, which leaves no log.
 func benchKilled(t *testing.T, r *report) {
 	const devices, rounds, batch, long = 1000, 5, 200, 24 << 20
-	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "6000000")
+	const nobody = "http://127.0.0.1:9" // refuses connections
+	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "300000")
 	database := filepath.Join(t.TempDir(), "killed.db")
 	for n := range devices {
 		sellAt(w, n)
 	}
-	const toStripe, toNotehub = "{any} /v1/{rest...}", "{any} /{rest...}"
+	// The start is measured without vendors, because their work on this machine is not what it takes.
+	alone := &apptest.World{T: t, Env: maps.Clone(w.Env)}
+	alone.Env["STRIPE_API_URL"], alone.Env["NOTEHUB_API_URL"] = nobody, nobody
+	alone.Env["NOTEHUB_AUTH_URL"] = nobody + "/oauth2/token"
 	const scan = "/pay?device=dev:7"
 	p := launchOn(w, path, database)
 	w.Until("all links are known", func() bool { return healthOf(&p.Service).Links == devices })
@@ -146,18 +152,17 @@ func benchKilled(t *testing.T, r *report) {
 			size = info.Size()
 			logged = max(logged, size)
 		}
-		// The vendors are down, because the start is measured and not the work that follows.
-		w.Stripe.Always(toStripe, sandbox.Outcome{Status: http.StatusServiceUnavailable})
-		w.Notehub.Always(toNotehub, sandbox.Outcome{Status: http.StatusServiceUnavailable})
 		p.Kill(t)
-		p = launchOn(w, path, database)
+		// What this process and the disk still have to do would be measured along.
+		runtime.GC()
+		syscall.Sync()
+		p = launchOn(alone, path, database)
 		a := p.firstRedirect(scan).Seconds()
 		p.terminate()
-		p = launchOn(w, path, database)
+		syscall.Sync()
+		p = launchOn(alone, path, database)
 		b := p.firstRedirect(scan).Seconds()
 		p.terminate()
-		w.Stripe.Clear(toStripe)
-		w.Notehub.Clear(toNotehub)
 		p = launchOn(w, path, database)
 		after, clean, more = append(after, a), append(clean, b), append(more, a-b)
 	}

@@ -42,7 +42,7 @@ func busy(t *testing.T, binary string, devices int) *subject {
 	t.Helper()
 	s := &subject{World: apptest.NewWorld(t).Set(
 		"LOG_LEVEL", "info",
-		"NOTEHUB_REQUESTS_PER_MINUTE", "6000000", // no limit at all would spread the reads of variables over hours
+		"NOTEHUB_REQUESTS_PER_MINUTE", "300000", // no limit at all would spread the reads of variables over hours
 	)}
 	for n := range devices {
 		sellAt(s.World, n)
