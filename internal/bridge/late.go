@@ -47,6 +47,7 @@ var errSendFailed = errors.New("it was tried before the start")
 type lateness struct {
 	mu       sync.Mutex
 	accepted time.Time // when Notehub last accepted or rejected a note, or handled a probe
+	ended    time.Time // when the last outage ended
 	probed   time.Time
 	down     bool // the last probe failed
 	failing  map[string]failing
@@ -58,9 +59,10 @@ type failing struct {
 	last time.Time // when a call for it failed last
 }
 
-// took records the outcome of a call for a queued credit. now is the host's time, which measures
-// waits, and ledgerNow is the time by which credits expire.
-func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, ledgerNow time.Time) {
+// took records the outcome of a call for a queued credit. began and now are the host's time, which
+// measures waits, and ledgerNow is the time by which credits expire. A call that began during an
+// outage that is over fails because of it, whatever its device.
+func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, began, now, ledgerNow time.Time) {
 	posted := o.Action == payment.StepPostNote
 	if p.Delivery != payment.Queued || !posted && o.Action != payment.StepCheckPending {
 		return
@@ -74,8 +76,8 @@ func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, le
 			l.recovered(now)
 		}
 	default:
-		if p.ExpiresAt.IsZero() {
-			return // such a credit cannot be late
+		if p.ExpiresAt.IsZero() || began.Before(l.ended) {
+			return // such a credit cannot be late, or its device is not to blame
 		}
 		f, known := l.failing[p.DeviceUID]
 		half := p.CreatedAt.Add(p.ExpiresAt.Sub(p.CreatedAt) / 2)
@@ -152,6 +154,7 @@ func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool
 func (l *lateness) recovered(now time.Time) {
 	if l.down {
 		clear(l.failing)
+		l.ended = now
 	}
 	l.accepted, l.down = now, false
 }
@@ -171,7 +174,8 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 		b.c.Log.Error("queue not read", "err", err)
 	}
 	for _, p := range tried {
-		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errSendFailed, time.Now(), b.now())
+		now := time.Now()
+		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errSendFailed, now, now, b.now())
 	}
 	raised := false
 	var oldest, read time.Time

@@ -111,7 +111,7 @@ func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 			})
 		}
 	}
-	b.lateness.took(p, o, err, time.Now(), b.now())
+	b.lateness.took(p, o, err, began, time.Now(), b.now())
 	b.recordOutcome(p, o, time.Since(began), err)
 }
 
