@@ -125,7 +125,7 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 	case o.Reconciled:
 		return p
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq &&
-		(o.Refund.Replayed || now.Sub(p.RefundAt) > refundReplyValid):
+		(o.Refund.Replayed || p.ReconcileRefund || now.Sub(p.RefundAt) > refundReplyValid):
 		p.ReconcileRefund = true
 		return p
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq:
@@ -267,6 +267,7 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	switch {
 	case p.Funds == RefundFailed && failed:
 	case (p.Funds == Refunding || p.Funds == RefundFailed) && p.InFlight:
+		p.ReconcileRefund = p.ReconcileRefund || failed // the call's reply may be older than the failure
 	case p.Funds == Refunding && (failed || !p.ReconcileRefund):
 		p = applyRefundStatus(p, r.Status, now)
 	case p.Funds == Refunding || p.Funds == RefundFailed:

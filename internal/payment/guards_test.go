@@ -220,3 +220,25 @@ func TestReplayedRefundIsReadAgain(t *testing.T) {
 		t.Errorf("%s, refund %d, step %q; want a second refund", p.Funds, p.RefundSeq, p.Step)
 	}
 }
+
+// A refund may fail at the bank while the reply to its order is on its way. A success that is reported
+// later is older than the failure.
+func TestRefundFailsDuringItsOrder(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	p := claimedPayment(t, Next(Fail(sentNote(now), ReasonUnconfirmed), now), now)
+	made := RefundRecord{ID: "re_1", Credit: p.ID, Number: p.RefundSeq, Amount: p.Amount, Status: "failed"}
+	p = ApplyRefundUpdate(p, made, now)
+	made.Status = "succeeded"
+	for name, o := range map[string]Outcome{
+		"the reply is lost":  {Action: StepRefund, Result: upstream.Unknown, Began: now},
+		"the reply is older": {Action: StepRefund, Refund: made, Began: now},
+	} {
+		after := ApplyOutcome(p, o, now.Add(time.Second))
+		after = ApplyRefundUpdate(after, made, now.Add(2*time.Second)) // the event of its creation
+		if after.Funds != Refunding || !after.ReconcileRefund || after.Step != StepRefund {
+			t.Errorf("%s: %s, reconcile %v, step %q; want the refunds read", name, after.Funds,
+				after.ReconcileRefund, after.Step)
+		}
+	}
+}
