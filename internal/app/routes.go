@@ -99,7 +99,7 @@ func (a *App) handle(h handlerFunc) http.Handler {
 		if err != nil {
 			a.log.Error("request failed", "route", r.Pattern, "err", err)
 			if _, whole := errors.AsType[*web.Answered](err); recorder.status != 0 && !whole {
-				a.metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
+				a.metrics.Request(r.Pattern, "5xx")
 				web.Abort(recorder, r)
 			}
 			if recorder.status == 0 {
@@ -107,7 +107,7 @@ func (a *App) handle(h handlerFunc) http.Handler {
 			}
 		}
 		if recorder.status != http.StatusTemporaryRedirect {
-			a.metrics.Requests.WithLabelValues(r.Pattern, strconv.Itoa(recorder.status/100)+"xx").Inc()
+			a.metrics.Request(r.Pattern, strconv.Itoa(recorder.status/100)+"xx")
 		}
 	})
 }

@@ -1,15 +1,14 @@
 package metrics
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	vm "github.com/VictoriaMetrics/metrics"
 
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
@@ -19,20 +18,22 @@ import (
 
 // Metrics holds a fixed set of series. It is safe for concurrent use.
 type Metrics struct {
-	registry   *prometheus.Registry
-	events     *prometheus.CounterVec
-	answers    *prometheus.CounterVec
-	attempts   *prometheus.HistogramVec
-	payments   *prometheus.CounterVec
-	deliveries *prometheus.CounterVec
-	moneyBack  *prometheus.CounterVec
-	links      *prometheus.CounterVec
-	sessions   *prometheus.CounterVec
-	calls      *prometheus.CounterVec
-	Redirects  prometheus.Counter // scans that were redirected to Stripe
-	Rejected   prometheus.Counter // webhooks without a valid signature
-	oddRecords prometheus.Counter
-	Requests   *prometheus.CounterVec
+	families   []*family
+	events     *family
+	answers    *family
+	attempts   *family
+	payments   *family
+	deliveries *family
+	moneyBack  *family
+	links      *family
+	sessions   *family
+	calls      *family
+	requests   *family
+	oddRecords *vm.Counter
+	Redirects  *vm.Counter // scans that were redirected to Stripe
+	Rejected   *vm.Counter // webhooks without a valid signature
+	scrapes    chan struct{}
+	stats      func(context.Context) (ledger.Stats, error)
 
 	// These functions are set before the first scrape.
 	Problems  func() []problem.Problem // returns the current problems; nil: there are none
@@ -47,49 +48,59 @@ func NewMetrics(
 	stats func(context.Context) (ledger.Stats, error),
 	counts func() (devices, links int, refreshed time.Time),
 ) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_stripe_events_total",
-			Help: "Verified Stripe events by outcome."}, []string{"outcome"}),
-		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_confirmations_total",
-			Help: "Answers of machines by outcome."}, []string{"outcome"}),
-		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "notepay_attempt_seconds",
-			Help:    "Calls made for payments, by action and outcome.",
-			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
-		payments: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_payments_total",
-			Help: "Payments by outcome. One payment can be recorded, delivered and still be returned."},
-			[]string{"outcome"}),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_deliveries_total",
-			Help: "Credits by how far they got."}, []string{"outcome"}),
-		moneyBack: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_money_back_total",
-			Help: "Payments whose money went back, by reason."}, []string{"reason"}),
-		links: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_link_creations_total",
-			Help: "Attempts to create a Payment Link, by outcome."}, []string{"outcome"}),
-		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_session_creations_total",
-			Help: "Attempts to create a Checkout Session, by outcome. None with CHECKOUT=link."}, []string{"outcome"}),
-		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_vendor_calls_total",
-			Help: "Calls to Stripe and Notehub by status class. none: no reply."}, []string{"vendor", "status"}),
-		Redirects: prometheus.NewCounter(
-			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans redirected to Stripe."},
-		),
-		Rejected: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "notepay_webhooks_rejected_total",
-			Help: "Webhooks rejected because of signature, size or form.",
-		}),
-		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
-			Help: "Unreadable records in lists of Stripe and Notehub, each counted once."}),
-		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
-			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
-	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "notepay_build_info",
-		Help:        "Always 1.",
-		ConstLabels: prometheus.Labels{"version": version},
+	m := &Metrics{scrapes: make(chan struct{}, maxScrapes), stats: stats}
+	m.events = m.family("notepay_stripe_events_total", "counter", "Verified Stripe events by outcome.", "outcome")
+	m.answers = m.family("notepay_confirmations_total", "counter", "Answers of machines by outcome.", "outcome")
+	m.attempts = m.family("notepay_attempt_seconds", "histogram", "Calls made for payments, by action and outcome.",
+		"action", "outcome")
+	m.payments = m.family("notepay_payments_total", "counter",
+		"Payments by outcome. One payment can be recorded, delivered and still be returned.", "outcome")
+	m.deliveries = m.family("notepay_deliveries_total", "counter", "Credits by how far they got.", "outcome")
+	m.moneyBack = m.family("notepay_money_back_total", "counter", "Payments whose money went back, by reason.",
+		"reason")
+	m.links = m.family("notepay_link_creations_total", "counter", "Attempts to create a Payment Link, by outcome.",
+		"outcome")
+	m.sessions = m.family("notepay_session_creations_total", "counter",
+		"Attempts to create a Checkout Session, by outcome. None with CHECKOUT=link.", "outcome")
+	m.calls = m.family("notepay_vendor_calls_total", "counter",
+		"Calls to Stripe and Notehub by status class. none: no reply.", "status", "vendor")
+	m.requests = m.family("notepay_http_requests_total", "counter",
+		"Answers other than redirects of scans, by route and status class.", "route", "status")
+	m.Redirects = m.family("notepay_redirects_total", "counter", "Scans redirected to Stripe.").counter()
+	m.Rejected = m.family("notepay_webhooks_rejected_total", "counter",
+		"Webhooks rejected because of signature, size or form.").counter()
+	m.oddRecords = m.family("notepay_odd_records_total", "counter",
+		"Unreadable records in lists of Stripe and Notehub, each counted once.").counter()
+	m.family("notepay_build_info", "gauge", "Always 1.", "version").gauge(func() float64 { return 1 }, version)
+	m.createSeries()
+	m.family("notepay_leader", "gauge", "1 if this instance makes the calls that only one has to make, else 0.").
+		gauge(func() float64 {
+			if m.Leads == nil || m.Leads() {
+				return 1
+			}
+			return 0
+		})
+	m.family("notepay_live_pages", "gauge", "Live pages that are open.").gauge(func() float64 {
+		if m.LivePages == nil {
+			return 0
+		}
+		return float64(m.LivePages())
 	})
-	build.Set(1)
-	// Create the series that alerts use, because a counter that appears with its first event shows no
-	// increase.
-	for vec, values := range map[*prometheus.CounterVec][]string{
+	m.family("notepay_devices", "gauge", "Devices known.").gauge(func() float64 {
+		devices, _, _ := counts()
+		return float64(devices)
+	})
+	m.family("notepay_links", "gauge", "Active Payment Links.").gauge(func() float64 {
+		_, links, _ := counts()
+		return float64(links)
+	})
+	return m
+}
+
+// createSeries creates the series that alerts use, because a counter that appears with its first event
+// shows no increase.
+func (m *Metrics) createSeries() {
+	for family, values := range map[*family][]string{
 		m.payments: {
 			recorded, delivered, moneyBack, string(payment.Disputed), string(payment.DisputeLost),
 			string(payment.CaptureFailed), string(payment.RefundFailed),
@@ -101,49 +112,25 @@ func NewMetrics(
 		m.links: callOutcomes(),
 	} {
 		for _, value := range values {
-			vec.WithLabelValues(value)
+			family.counter(value)
 		}
 	}
-	live := prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are open."},
-		func() float64 {
-			if m.LivePages == nil {
-				return 0
-			}
-			return float64(m.LivePages())
-		},
-	)
-	leader := prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{
-			Name: "notepay_leader",
-			Help: "1 if this instance makes the calls that only one has to make, else 0.",
-		},
-		func() float64 {
-			if m.Leads == nil || m.Leads() {
-				return 1
-			}
-			return 0
-		},
-	)
-	m.registry.MustRegister(leader, live, m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack,
-		m.links, m.sessions, m.calls, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build,
-		&queue{stats, counts, m}, problems{m},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
 }
 
 // Event counts a Stripe event by its outcome.
-func (m *Metrics) Event(outcome string) { m.events.WithLabelValues(outcome).Inc() }
+func (m *Metrics) Event(outcome string) { m.events.counter(outcome).Inc() }
 
 // Confirmation counts a machine's answer by its outcome.
-func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outcome).Inc() }
+func (m *Metrics) Confirmation(outcome string) { m.answers.counter(outcome).Inc() }
 
 // OddRecord counts an unreadable record in a vendor's list.
 func (m *Metrics) OddRecord() { m.oddRecords.Inc() }
 
 // Attempt counts a call for a payment, with its duration.
 func (m *Metrics) Attempt(action payment.Step, outcome string, took time.Duration) {
-	m.attempts.WithLabelValues(string(action), outcome).Observe(took.Seconds())
+	buckets := []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15} // upper bounds in seconds
+	series := m.attempts.series(string(action), outcome)
+	m.attempts.set.GetOrCreatePrometheusHistogramExt(series, buckets).Update(took.Seconds())
 }
 
 // Outcomes of payments, besides the failure states of their funds.
@@ -155,7 +142,7 @@ const (
 
 // Payment counts the outcomes of a change. before is the zero payment if after is new.
 func (m *Metrics) Payment(before, after payment.Payment) {
-	count := func(outcome string) { m.payments.WithLabelValues(outcome).Inc() }
+	count := func(outcome string) { m.payments.counter(outcome).Inc() }
 	if before.ID == "" {
 		count(recorded)
 	}
@@ -163,7 +150,7 @@ func (m *Metrics) Payment(before, after payment.Payment) {
 		count(delivered)
 	}
 	if after.Delivery != before.Delivery && after.Delivery != payment.Queued {
-		m.deliveries.WithLabelValues(string(after.Delivery)).Inc()
+		m.deliveries.counter(string(after.Delivery)).Inc()
 	}
 	if after.Funds == before.Funds {
 		return
@@ -171,7 +158,7 @@ func (m *Metrics) Payment(before, after payment.Payment) {
 	switch after.Funds {
 	case payment.Refunded, payment.Canceled:
 		count(moneyBack)
-		m.moneyBack.WithLabelValues(cmp.Or(after.Reason, "other")).Inc()
+		m.moneyBack.counter(cmp.Or(after.Reason, "other")).Inc()
 	case payment.Disputed, payment.DisputeLost, payment.CaptureFailed, payment.RefundFailed:
 		count(string(after.Funds))
 	}
@@ -186,20 +173,20 @@ func isDelivered(p payment.Payment) bool {
 
 // LinkMade counts an attempt to create a Payment Link. err is its result.
 func (m *Metrics) LinkMade(err error) {
-	m.links.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
+	m.links.counter(upstream.OutcomeOf(err).String()).Inc()
 }
 
 // ExpectSessions creates the series of Checkout Sessions. Their presence shows that notepay creates
 // a session for each purchase.
 func (m *Metrics) ExpectSessions() {
 	for _, outcome := range callOutcomes() {
-		m.sessions.WithLabelValues(outcome)
+		m.sessions.counter(outcome)
 	}
 }
 
 // SessionMade counts an attempt to create a Checkout Session. err is its result.
 func (m *Metrics) SessionMade(err error) {
-	m.sessions.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
+	m.sessions.counter(upstream.OutcomeOf(err).String()).Inc()
 }
 
 // callOutcomes returns the outcomes of a call to a vendor.
@@ -215,12 +202,13 @@ func callOutcomes() (outcomes []string) {
 
 // Calls returns a transport that counts the calls to a vendor.
 func (m *Metrics) Calls(vendor string, next http.RoundTripper) http.RoundTripper {
-	return countingTransport{m.calls.MustCurryWith(prometheus.Labels{"vendor": vendor}), next}
+	return countingTransport{m.calls, vendor, next}
 }
 
 type countingTransport struct {
-	calls *prometheus.CounterVec
-	next  http.RoundTripper
+	calls  *family
+	vendor string
+	next   http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -230,14 +218,17 @@ func (c countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil {
 		status = strconv.Itoa(resp.StatusCode/100) + "xx"
 	}
-	c.calls.WithLabelValues(status).Inc()
+	c.calls.counter(status, c.vendor).Inc()
 	return resp, err
 }
+
+// Request counts a reply other than a scan's redirect, by the class of its status, such as "2xx".
+func (m *Metrics) Request(route, class string) { m.requests.counter(route, class).Inc() }
 
 // Expect creates the series of a route's successes and failures.
 func (m *Metrics) Expect(route string) {
 	for _, status := range []string{"2xx", "5xx"} {
-		m.Requests.WithLabelValues(route, status)
+		m.requests.counter(route, status)
 	}
 }
 
@@ -251,81 +242,73 @@ const (
 
 // Handler returns the handler for scrapes.
 func (m *Metrics) Handler() http.Handler {
-	series := promhttp.HandlerFor(m.registry,
-		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case m.scrapes <- struct{}{}:
+			defer func() { <-m.scrapes }()
+		default:
+			http.Error(w, "Too many scrapes at once.", http.StatusServiceUnavailable)
+			return
+		}
 		control := http.NewResponseController(w)
 		_ = control.SetWriteDeadline(time.Now().Add(scrapeTimeout)) // recorders in tests have no deadlines
-		series.ServeHTTP(w, r)
-		_ = control.SetWriteDeadline(time.Time{})
+		defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		var text bytes.Buffer
+		m.write(r.Context(), &text)
+		_, _ = text.WriteTo(w) // who does not read its scrape gets the next one
 	})
 }
 
-// queue collects figures from ledger and fleet at each scrape, so that they are right after a
-// restart.
-type queue struct {
-	stats  func(context.Context) (ledger.Stats, error)
-	counts func() (int, int, time.Time)
-	m      *Metrics
-}
-
-var (
-	queuedDesc = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
-	oldestDesc = prometheus.NewDesc("notepay_oldest_queued_seconds",
-		"Age of the oldest queued credit, 0 if there is none.", nil, nil)
-	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that need attention.", nil, nil)
-	devicesDesc   = prometheus.NewDesc("notepay_devices", "Devices known.", nil, nil)
-	linksDesc     = prometheus.NewDesc("notepay_links", "Active Payment Links.", nil, nil)
-)
-
-func (q *queue) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queuedDesc, oldestDesc, attentionDesc, devicesDesc, linksDesc} {
-		c <- d
+// write writes all series in the text format.
+func (m *Metrics) write(ctx context.Context, w *bytes.Buffer) {
+	for _, f := range m.families {
+		f.write(w)
 	}
-}
-
-func (q *queue) Collect(c chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	gauge := func(d *prometheus.Desc, v float64) { c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
-	devices, links, _ := q.counts()
-	gauge(devicesDesc, float64(devices))
-	gauge(linksDesc, float64(links))
-	s, err := q.stats(ctx)
-	if err != nil {
-		c <- prometheus.NewInvalidMetric(queuedDesc, err)
-		return
-	}
-	gauge(queuedDesc, float64(s.Queued))
-	gauge(attentionDesc, float64(s.NeedsAttention))
-	now := time.Now
-	if q.m.Now != nil {
-		now = q.m.Now
-	}
-	gauge(oldestDesc, Age(s.OldestQueued, now()))
-}
-
-// problems collects one gauge for each problem code, 1 while the problem lasts.
-type problems struct{ m *Metrics }
-
-var problemDesc = prometheus.NewDesc(
-	"notepay_problem",
-	"1 while the problem with this code lasts. See /health and the console.",
-	[]string{"code"},
-	nil,
-)
-
-func (p problems) Describe(c chan<- *prometheus.Desc) { c <- problemDesc }
-
-func (p problems) Collect(c chan<- prometheus.Metric) {
+	m.writeQueue(ctx, w)
 	raised := map[string]float64{}
-	if p.m.Problems != nil {
-		for _, one := range p.m.Problems() {
+	if m.Problems != nil {
+		for _, one := range m.Problems() {
 			raised[one.Code] = 1
 		}
 	}
+	problems := &family{"notepay_problem", "gauge",
+		"1 while the problem with this code lasts. See /health and the console.", []string{"code"}, vm.NewSet()}
 	for _, code := range problem.Codes() {
-		c <- prometheus.MustNewConstMetric(problemDesc, prometheus.GaugeValue, raised[code], code)
+		problems.gauge(func() float64 { return raised[code] }, code)
+	}
+	problems.write(w)
+	vm.WriteGoMetrics(w)
+	vm.WriteProcMetrics(w)
+}
+
+// writeQueue writes the ledger's figures, so that they are right after a restart. It leaves them out
+// if the ledger does not answer within five seconds.
+func (m *Metrics) writeQueue(ctx context.Context, w *bytes.Buffer) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s, err := m.stats(ctx)
+	if err != nil {
+		return
+	}
+	now := time.Now
+	if m.Now != nil {
+		now = m.Now
+	}
+	for _, g := range []struct {
+		name, help string
+		value      float64
+	}{
+		{"notepay_credits_queued", "Credits that Notehub has not accepted yet.", float64(s.Queued)},
+		{"notepay_needs_attention", "Payments that need attention.", float64(s.NeedsAttention)},
+		{
+			"notepay_oldest_queued_seconds", "Age of the oldest queued credit, 0 if there is none.",
+			Age(s.OldestQueued, now()),
+		},
+	} {
+		f := &family{g.name, "gauge", g.help, nil, vm.NewSet()}
+		f.gauge(func() float64 { return g.value })
+		f.write(w)
 	}
 }
 

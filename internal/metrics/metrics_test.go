@@ -161,3 +161,50 @@ func TestHandlerBoundsUnreadScrapes(t *testing.T) {
 		}
 	})
 }
+
+// Each metric has one head, with its series behind it, and values are escaped as the format wants it.
+func TestScrapeIsPrometheusText(t *testing.T) {
+	t.Parallel()
+	m := testMetrics()
+	m.Attempt(payment.StepPostNote, "done", time.Second/4)
+	m.Attempt(payment.StepPostNote, "done", 20*time.Second)
+	m.Event("quote\" slash\\ line\n")
+	wantSeries(
+		t,
+		m,
+		`notepay_stripe_events_total{outcome="quote\" slash\\ line\n"} 1`,
+		`notepay_attempt_seconds_bucket{action="note",outcome="done",le="0.1"} 0`,
+		`notepay_attempt_seconds_bucket{action="note",outcome="done",le="0.25"} 1`,
+		`notepay_attempt_seconds_bucket{action="note",outcome="done",le="+Inf"} 2`,
+		`notepay_attempt_seconds_sum{action="note",outcome="done"} 20.25`,
+		`notepay_attempt_seconds_count{action="note",outcome="done"} 2`,
+		`notepay_build_info{version="v1"} 1`,
+	)
+	heads, current := map[string]bool{}, ""
+	for line := range strings.Lines(scrape(t, m)) {
+		name, head := strings.CutPrefix(line, "# TYPE ")
+		name, _, _ = strings.Cut(name, " ")
+		switch {
+		case head && heads[name]:
+			t.Errorf("%s has two heads", name)
+		case head:
+			heads[name], current = true, name
+		case strings.HasPrefix(line, "notepay_") && !strings.HasPrefix(line, current):
+			t.Errorf("%q stands behind the head of %s", line, current)
+		}
+	}
+	if len(heads) < 20 {
+		t.Errorf("%d metrics; want more", len(heads))
+	}
+}
+
+// While the ledger does not answer, its figures are missing, and all others are there.
+func TestScrapeWithoutTheLedger(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1", func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, errors.New("down") },
+		func() (int, int, time.Time) { return 2, 1, time.Time{} })
+	wantSeries(t, m, "notepay_devices 2", "notepay_links 1", `notepay_problem{code="ledger"} 0`)
+	if text := scrape(t, m); strings.Contains(text, "notepay_credits_queued") {
+		t.Error("the queue's length is shown, although it is unknown")
+	}
+}
