@@ -195,6 +195,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Bridge: a.Bridge,
 		Fleet:  a.Fleet,
 		Live:   a.Live,
+		Log:    c.Log,
 		Token:  string(s.OperatorToken),
 	}
 	var err error

@@ -18,3 +18,10 @@ func (a *App) ExpectSessions() { a.metrics.ExpectSessions() }
 
 // WithLog returns an App that can only log.
 func WithLog(log *slog.Logger) *App { return &App{log: log} }
+
+// Patterns returns the patterns of all routes.
+func (a *App) Patterns() []string {
+	t := &routeTable{ServeMux: http.NewServeMux()}
+	a.register(t)
+	return t.patterns
+}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"notepay/internal/people"
 	"notepay/internal/web/api"
 )
 
@@ -33,7 +34,8 @@ func (g *refreshGate) enter(now time.Time) time.Duration {
 // but only once a minute and while no credit is queued.
 func (a *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 	if a.operator.Token != "" {
-		if err := a.operator.Authorized(r); err != nil {
+		rule, _ := people.RuleOf("POST /refresh-devices")
+		if _, err := a.operator.Admit(r, rule); err != nil {
 			return err
 		}
 	} else {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"notepay/internal/people"
 	"notepay/internal/web"
 	"notepay/internal/web/api"
 	"notepay/internal/web/customer"
@@ -13,13 +14,31 @@ import (
 
 // Handler returns the handler of all routes.
 func (a *App) Handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := &routeTable{ServeMux: http.NewServeMux()}
+	a.register(mux)
+	return a.proxies.Handler(a.withHeaders(web.Tidy(mux)), a.forwardedInVain)
+}
+
+// routeTable is a http.ServeMux that knows its patterns.
+type routeTable struct {
+	*http.ServeMux
+	patterns []string
+}
+
+// Handle registers a route.
+func (t *routeTable) Handle(pattern string, h http.Handler) {
+	t.patterns = append(t.patterns, pattern)
+	t.ServeMux.Handle(pattern, h)
+}
+
+// register registers all routes. The table of internal/people says what each needs.
+func (a *App) register(mux *routeTable) {
 	handle := func(pattern string, h handlerFunc) {
 		mux.Handle(pattern, a.handle(h))
 		a.metrics.Expect(pattern)
 	}
 	operator := func(pattern string, h handlerFunc) {
-		handle(pattern, a.operatorOnly(h))
+		handle(pattern, a.operatorOnly(pattern, h))
 	}
 
 	page := func(pattern string, h handlerFunc) { handle(pattern, a.customer.Choosing(h)) }
@@ -69,15 +88,14 @@ func (a *App) Handler() http.Handler {
 	operator("POST /api/create-payment-link", a.createPaymentLink)
 	operator("GET /api/stripe-events", a.operator.StripeEvents)
 	operator("GET /api/events", a.operator.EventStream)
-	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
-	unknown := a.handle(a.operatorOnly(func(http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", web.Elsewhere(mux.ServeMux, missing, "/api/", "/api"))
+	unknown := a.handle(a.operatorOnly("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &api.Error{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	}))
-	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
-	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
+	mux.Handle("/api", web.Elsewhere(mux.ServeMux, unknown, "/api/", "/api"))
+	mux.Handle("/api/", web.Elsewhere(mux.ServeMux, unknown, "/api/", "/api"))
 
 	a.Console.Register(handle)
-	return a.proxies.Handler(a.withHeaders(web.Tidy(mux)), a.forwardedInVain)
 }
 
 // handlerFunc handles a request, or returns why it cannot.
@@ -135,9 +153,10 @@ func (a *App) internalError(w *statusRecorder, r *http.Request) {
 	}
 }
 
-// operatorOnly requires the operator token and rejects cross-origin requests.
-func (a *App) operatorOnly(h handlerFunc) handlerFunc {
+// operatorOnly requires a token whose role allows the route, and rejects cross-origin requests.
+func (a *App) operatorOnly(pattern string, h handlerFunc) handlerFunc {
 	origins := http.NewCrossOriginProtection()
+	rule, _ := people.RuleOf(pattern)
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
 			return &api.Error{
@@ -146,7 +165,8 @@ func (a *App) operatorOnly(h handlerFunc) handlerFunc {
 				Message: "request from a page of another site",
 			}
 		}
-		if err := a.operator.Authorized(r); err != nil {
+		r, err := a.operator.Admit(r, rule)
+		if err != nil {
 			return err
 		}
 		return h(w, r)

@@ -1,12 +1,19 @@
 package apptest
 
 import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"testing"
+	"time"
 
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
@@ -16,6 +23,7 @@ import (
 type OperatorsBrowser struct {
 	*Front
 	Cookie string
+	Known  string // the cookie that tells that a person signed in here before
 	Page   string // the body of what was shown last
 }
 
@@ -31,18 +39,14 @@ func (f *Front) Browser() *OperatorsBrowser {
 // SignIn submits the sign-in form.
 func (b *OperatorsBrowser) SignIn(token string) *httptest.ResponseRecorder {
 	b.Helper()
-	w := b.Send("POST", "/operator/sign-in", url.Values{"token": {token}, "next": {"/operator/payments"}}.Encode())
-	if set := w.Header().Get("Set-Cookie"); set != "" {
-		b.Cookie, _, _ = strings.Cut(set, ";")
-	}
-	return w
+	return b.Send("POST", "/operator/sign-in", url.Values{"token": {token}, "next": {"/operator/payments"}}.Encode())
 }
 
 // Send makes a request as a browser does. A POST request names the site of its form.
 func (b *OperatorsBrowser) Send(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	b.Helper()
-	if b.Cookie != "" {
-		header = append(header, "Cookie", b.Cookie)
+	if cookies := strings.Trim(b.Cookie+"; "+b.Known, "; "); cookies != "" {
+		header = append(header, "Cookie", cookies)
 	}
 	if method == http.MethodPost {
 		header = append(
@@ -53,7 +57,28 @@ func (b *OperatorsBrowser) Send(method, path, body string, header ...string) *ht
 	if w.Header().Get("Content-Type") == "text/html; charset=utf-8" {
 		b.Page = w.Body.String()
 	}
+	for _, c := range w.Result().Cookies() {
+		switch set := c.Name + "=" + c.Value; {
+		case c.Name == "notepay_browser":
+			b.Known = set
+		case c.Value != "":
+			b.Cookie = set
+		}
+	}
 	return w
+}
+
+// TOTP returns the code of an authenticator app with a secret.
+func TOTP(t *testing.T, secret string, at time.Time) string {
+	t.Helper()
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, key)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(at.Unix()/30)))
+	sum := mac.Sum(nil)
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1000000)
 }
 
 // Shows gets a page, which must contain the texts, and returns it.

@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // for systems without a list of time zones
 
 	"notepay/internal/clientaddr"
 	"notepay/internal/dsn"
+	"notepay/internal/zones"
 )
 
 // Zone returns the time zone in which days begin: TZ, or the system's if it is not set.
@@ -40,7 +40,11 @@ func parseZone(name string) (*time.Location, error) {
 		}
 		return time.LoadLocationFromTZData(name, data)
 	}
-	return time.LoadLocation(name)
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		zone, err = zones.Load(name) // for systems without a list of time zones
+	}
+	return zone, err
 }
 
 // readZone reads a zone file. It reads at most maxFile bytes, because the path may be an endless

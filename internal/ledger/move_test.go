@@ -70,6 +70,17 @@ func ledgerToMove(t *testing.T, payments int) (path string) {
 		INSERT INTO changes (at, origin, kind, subject) VALUES (5, 'x', 'use', 'dev:1');
 		INSERT INTO alert_states (target, kind, is_open, sent_at, number, keys) VALUES ('t', 'review', 1, 5, 2, 'a');
 		INSERT INTO sign_ins (id, until) VALUES ('digest', 99);
+		INSERT INTO people (id, name, name_key, role, created_at, password, totp, totp_step, invite, invite_until)
+			VALUES ('p_1', 'Ada', 'ada', 'owner', 5, '$argon2id$', 'JBSW', 3, 'digest', 9),
+			('p_2', 'Bob', 'bob', 'view', 5, '', '', 0, NULL, NULL);
+		INSERT INTO recovery_codes (person_id, digest) VALUES ('p_1', 'd1');
+		INSERT INTO passkeys (id, person_id, name, public_key, counter, backup, created_at, used_at)
+			VALUES ('k1', 'p_1', 'Phone', 'MFkw', 7, 1, 5, 6);
+		INSERT INTO operator_sessions (id, person_id, since, until, seen_at, address, browser, way)
+			VALUES ('s1', 'p_1', 5, 99, 6, '192.0.2.1', 'Firefox', 'passkey'), ('s2', NULL, 5, 99, 6, '', '', 'token');
+		INSERT INTO api_tokens (id, name, name_key, digest, role, created_at, created_by, used_at, revoked_at)
+			VALUES ('t_1', 'Books', 'books', 'd', 'view', 5, 'Ada', NULL, 6);
+		INSERT INTO sign_in_attempts (id, until) VALUES ('a', 99);
 		CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER) STRICT;
 		INSERT INTO _litestream_seq (id, seq) VALUES (1, 1)`)
 	return path

@@ -11,6 +11,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/people"
 	"notepay/internal/uid"
 )
 
@@ -62,9 +63,6 @@ func readDecision(r *http.Request) (d decision, err error) {
 	return d, nil
 }
 
-// OperatorName is the audit name of everybody who holds the operator token.
-const OperatorName = "operator"
-
 // change applies a decision to the payment or device with an id. also runs in its transaction.
 type change func(ctx context.Context, id string, d decision, by bridge.Actor, also bridge.Also) (payment.Payment, error)
 
@@ -79,7 +77,7 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f ch
 	if err != nil {
 		return err
 	}
-	p, err := f(r.Context(), id, d, bridge.Actor{Name: OperatorName, Reason: d.Reason}, once.also())
+	p, err := f(r.Context(), id, d, bridge.Actor{Name: people.From(r.Context()).Name, Reason: d.Reason}, once.also())
 	if replay, ok := errors.AsType[*repeated](err); ok {
 		w.Header().Set("Idempotent-Replayed", "true")
 		return writeBody(w, http.StatusOK, []byte(replay.answer))
@@ -164,7 +162,7 @@ func (h *Handler) onDevice(
 		return err
 	}
 	uid := uid.Of(r.PathValue("uid"))
-	err = f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason})
+	err = f(r.Context(), uid, bridge.Actor{Name: people.From(r.Context()).Name, Reason: d.Reason})
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	}

@@ -51,7 +51,15 @@ func writeBody(w http.ResponseWriter, status int, body []byte) error {
 
 // Bearer reports whether a request carries a bearer token. It compares in constant time.
 func Bearer(r *http.Request, token string) bool {
-	scheme, given, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
-	return strings.EqualFold(scheme, "Bearer") && // in any case (RFC 9110, 11.1)
-		web.SameSecret(strings.TrimSpace(given), token)
+	text := given(r)
+	return text != "" && web.SameSecret(text, token)
+}
+
+// given returns the bearer token of a request, "" if there is none.
+func given(r *http.Request) string {
+	scheme, text, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	if !strings.EqualFold(scheme, "Bearer") { // in any case (RFC 9110, 11.1)
+		return ""
+	}
+	return strings.TrimSpace(text)
 }

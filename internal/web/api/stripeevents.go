@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/people"
 	"notepay/internal/sse"
 )
 
@@ -133,6 +134,10 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		case <-h.Live.Ended:
 			return nil
 		case <-beat.C:
+			// A token that was revoked meanwhile ends its streams.
+			if _, err := h.Admit(r, people.Rule{Least: people.View}); err != nil {
+				return nil
+			}
 			if out.Send(sse.Comment("")) != nil {
 				return nil
 			}

@@ -18,6 +18,8 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/passkey"
+	"notepay/internal/people"
 	"notepay/internal/problem"
 	"notepay/internal/web"
 )
@@ -58,11 +60,16 @@ type Console struct {
 	Config
 	templates map[string]*template.Template
 	origins   *http.CrossOriginProtection
-	signIns   *signIns
+	signIns   tokenSignIns
+	failures  *failures
+	hasher    *people.Hasher
 	checks    checks
 	tests     alertTests
 	roster    deviceIndex
 	pages     atomic.Int64 // open event streams
+
+	site        passkey.Site
+	siteProblem error // why there are no passkeys, nil if there are
 }
 
 //go:embed pages/*.html
@@ -74,14 +81,20 @@ var styleSheet []byte
 //go:embed live.js
 var liveScript []byte
 
+//go:embed passkey.js
+var passkeyScript []byte
+
 // New returns a console.
 func New(c Config) (*Console, error) {
 	console := &Console{
 		Config:    c,
 		templates: map[string]*template.Template{},
 		origins:   http.NewCrossOriginProtection(),
-		signIns:   newSignIns(),
+		signIns:   tokenSignIns{list: map[string]tokenSignIn{}},
+		failures:  newFailures(),
+		hasher:    people.NewHasher(),
 	}
+	console.site, console.siteProblem = passkey.NewSite(c.PublicURL, c.Token)
 	if c.PublicURL != "" { // a proxy may change the host, so that the request's origin seems foreign
 		public, err := url.Parse(c.PublicURL)
 		if err == nil {
@@ -116,12 +129,23 @@ type handler = func(http.ResponseWriter, *http.Request) error
 
 // Register calls handle with every route of the console.
 func (c *Console) Register(handle func(pattern string, h handler)) {
-	page := func(pattern string, h handler) { handle("GET "+pattern, c.requireSignIn(h)) }
-	button := func(pattern string, h handler) { handle("POST "+pattern, c.requireForm(h)) }
+	page := func(pattern string, h handler) {
+		rule, _ := people.RuleOf("GET " + pattern)
+		handle("GET "+pattern, c.requireSignIn(rule, h))
+	}
+	button := func(pattern string, h handler) {
+		rule, _ := people.RuleOf("POST " + pattern)
+		handle("POST "+pattern, c.requireForm(rule, h))
+	}
 
 	handle("GET /operator/console.css", asset("text/css; charset=utf-8", styleSheet))
 	handle("GET /operator/live.js", asset("text/javascript; charset=utf-8", liveScript))
-	handle("POST /operator/sign-in", c.signIn)
+	handle("GET /operator/passkey.js", asset("text/javascript; charset=utf-8", passkeyScript))
+	handle("GET /operator/sign-in", c.signInForm)
+	handle("POST /operator/sign-in", c.publicForm(c.signIn))
+	handle("POST /operator/sign-in/passkey", c.publicForm(c.signInByPasskey))
+	handle("GET /operator/invite/{token}", c.invitation)
+	handle("POST /operator/invite/{token}", c.publicForm(c.acceptInvitation))
 	button("/operator/sign-out", c.signOut)
 
 	page("/operator", c.today)
@@ -148,6 +172,21 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/setup", c.setup)
 	button("/operator/setup", c.runChecks)
 	button("/operator/setup/alert", c.testAlert)
+	page("/operator/me", c.me)
+	button("/operator/me/sessions", c.endMySessions)
+	button("/operator/me/password", c.setPassword)
+	button("/operator/me/codes", c.newCodes)
+	button("/operator/me/passkeys", c.addPasskey)
+	button("/operator/me/passkeys/remove", c.removePasskey)
+	page("/operator/people", c.people)
+	button("/operator/people", c.invite)
+	button("/operator/people/{id}/role", c.setRole)
+	button("/operator/people/{id}/invite", c.inviteAgain)
+	button("/operator/people/{id}/disable", c.disable)
+	button("/operator/people/{id}/enable", c.enable)
+	button("/operator/people/{id}/sessions", c.endSessions)
+	button("/operator/tokens", c.createToken)
+	button("/operator/tokens/{id}/revoke", c.revokeToken)
 	page("/operator/", func(w http.ResponseWriter, r *http.Request) error {
 		return c.problem(w, r, http.StatusNotFound, "Page not found.")
 	})
@@ -170,9 +209,11 @@ type view struct {
 	Status  int    // HTTP status; 0 for 200
 	Problem string // why an action failed
 	Live    bool   // the page's script reloads it after changes
+	Keys    bool   // the page's script makes or uses passkeys
 	Data    any    // of the page within the frame
 
 	// Set by withFrame.
+	Me             people.Actor // who is signed in
 	SignedIn, Test bool
 	Zone           string
 	Open           int    // what needs attention, for the title
@@ -181,10 +222,16 @@ type view struct {
 	Back           string // address of this page, to which buttons return
 }
 
+// Support reports whether the person may refund, resend, grant and pause.
+func (v view) Support() bool { return v.Me.Role.May(people.Support) }
+
+// Owner reports whether the person may change people, tokens and settings.
+func (v view) Owner() bool { return v.Me.Role.May(people.Owner) }
+
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	var whole bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.withFrame(r, name, v)); err != nil {
+	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.withFrame(r, v)); err != nil {
 		return err
 	}
 	c.begin(w, v)
@@ -196,7 +243,7 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 // only logged.
 func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	c.begin(w, v)
-	if err := c.templates[name].ExecuteTemplate(w, "frame", c.withFrame(r, name, v)); err != nil &&
+	if err := c.templates[name].ExecuteTemplate(w, "frame", c.withFrame(r, v)); err != nil &&
 		r.Context().Err() == nil {
 		return err
 	}
@@ -204,10 +251,11 @@ func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name strin
 }
 
 // withFrame returns the view with the data of its frame.
-func (c *Console) withFrame(r *http.Request, name string, v view) view {
+func (c *Console) withFrame(r *http.Request, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newFormToken(), backTo(r)
-	if v.SignedIn = name != "sign-in"; v.SignedIn {
+	v.Me = people.From(r.Context())
+	if v.SignedIn = v.Me.Name != ""; v.SignedIn {
 		v.Open = c.openMatters(r)
 	}
 	return v
@@ -299,7 +347,14 @@ func (c *Console) functions() template.FuncMap {
 				Root view
 			}{r, root}
 		},
-		"source":  sourceWords,
+		"source": sourceWords,
+		"way":    wayWords,
+		"roles": func(roles []people.Role, now string) any {
+			return struct {
+				Roles []people.Role
+				Now   string
+			}{roles, now}
+		},
 		"did":     auditWords,
 		"stood":   auditStateWords,
 		"subject": subjectPath,
@@ -314,11 +369,14 @@ type navLink struct {
 }
 
 // subjectPath returns the page of an audit entry's subject.
-func subjectPath(subject string) string {
-	if strings.HasPrefix(subject, "cr_") {
-		return "/operator/payments/" + url.PathEscape(subject)
+func subjectPath(a ledger.Audit) string {
+	switch {
+	case peopleWords(a.What) != a.What: // a person or a token
+		return "/operator/audit?subject=" + url.QueryEscape(a.Subject)
+	case strings.HasPrefix(a.Subject, "cr_"):
+		return "/operator/payments/" + url.PathEscape(a.Subject)
 	}
-	return "/operator/devices?q=" + url.QueryEscape(subject)
+	return "/operator/devices?q=" + url.QueryEscape(a.Subject)
 }
 
 // at formats a time as a time element. Its datetime attribute is exact.

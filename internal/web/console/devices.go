@@ -11,6 +11,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/people"
 	"notepay/internal/uid"
 	"notepay/internal/web/api"
 )
@@ -161,7 +162,7 @@ func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 // by returns the actor of a request, with the reason from its form.
 func by(r *http.Request) bridge.Actor {
 	reason := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
-	return bridge.Actor{Name: api.OperatorName, Reason: shortened(reason, api.MaxReason)}
+	return bridge.Actor{Name: people.From(r.Context()).Name, Reason: shortened(reason, api.MaxReason)}
 }
 
 // shortened cuts a text to at most maxLen bytes, in whole characters.

@@ -181,6 +181,9 @@ func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 		Left:    payment.Refundable(p),
 		Hold:    p.Funds == payment.Authorized,
 	}
+	if !v.Support() {
+		return b
+	}
 	b.Retry = may(payment.Resend(p, c.Lifetime, now))
 	b.Refund = may(payment.Refund(p, 0, now))
 	b.End = may(payment.Cancel(p, now))

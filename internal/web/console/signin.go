@@ -2,55 +2,48 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
-	"notepay/internal/bridge"
 	"notepay/internal/clientaddr"
 	"notepay/internal/ledger"
+	"notepay/internal/people"
 	"notepay/internal/ratelimit"
 	"notepay/internal/web"
 )
 
 const (
-	cookieName = "notepay_operator"
-	// signInLifetime is the time after which a sign-in ends.
-	signInLifetime = 12 * time.Hour
-	// maxSignIns bounds the memory. A new sign-in replaces the oldest.
-	maxSignIns = 100
-
-	// After some failures, from one address or in total, a wrong token is answered late, with 429.
-	// The right token is always accepted at once. Behind a proxy, all clients share an address, and
-	// a stranger must not lock out the operator. The token's length prevents guessing.
+	// After some failures, from one address or in total, a wrong token or passkey is answered late,
+	// with 429. The right one is always accepted at once. Behind a proxy, all clients share an
+	// address, and a stranger must not lock out the operator. Its length prevents guessing.
 	failuresPerAddress, intervalPerAddress = 5, 30 * time.Second
 	failuresTotal, intervalTotal           = 50, 2 * time.Second
 	// failureDelay is the delay of such an answer, and maxDelayed the maximum number of delayed
 	// answers.
 	failureDelay, maxDelayed = 2 * time.Second, 100
+
+	// A password can be guessed, so its attempts are limited for each person and address, or for each
+	// person and browser that the person used before. So a stranger locks out no other person.
+	passwordAttempts, passwordInterval = 5, 30 * time.Second
+	// A thief of the password can try codes from many addresses. These attempts are limited for the
+	// person, except in browsers that the person used before.
+	codeAttempts, codeInterval = 10, time.Minute
 )
 
-// signIns holds the sign-ins and the recent failures. It is lost with the process. Instances that
-// share a ledger keep the sign-ins there.
-type signIns struct {
-	mu        sync.Mutex
-	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
+// failures holds the recent failures of this process.
+type failures struct {
 	all       *rate.Limiter
 	addresses *ratelimit.Keyed
 	delayed   chan struct{} // one for each answer that is held back
 }
 
-func newSignIns() *signIns {
-	return &signIns{
-		until:     map[[sha256.Size]byte]time.Time{},
+func newFailures() *failures {
+	return &failures{
 		all:       rate.NewLimiter(rate.Every(intervalTotal), failuresTotal),
 		addresses: ratelimit.NewKeyed(rate.Every(intervalPerAddress), failuresPerAddress),
 		delayed:   make(chan struct{}, maxDelayed),
@@ -58,18 +51,18 @@ func newSignIns() *signIns {
 }
 
 // failed counts a failure. It returns how long the next attempt must wait, 0 if not.
-func (s *signIns) failed(address string, now time.Time) time.Duration {
-	return max(ratelimit.Take(s.all, now), s.addresses.Take(address, now))
+func (f *failures) failed(address string, now time.Time) time.Duration {
+	return max(ratelimit.Take(f.all, now), f.addresses.Take(address, now))
 }
 
-// delay holds back the answer to a wrong token, unless too many answers are held back.
-func (s *signIns) delay(ctx context.Context) {
+// delay holds back the answer to a wrong secret, unless too many answers are held back.
+func (f *failures) delay(ctx context.Context) {
 	select {
-	case s.delayed <- struct{}{}:
+	case f.delayed <- struct{}{}:
 	default:
 		return
 	}
-	defer func() { <-s.delayed }()
+	defer func() { <-f.delayed }()
 	timer := time.NewTimer(failureDelay)
 	defer timer.Stop()
 	select {
@@ -78,194 +71,194 @@ func (s *signIns) delay(ctx context.Context) {
 	}
 }
 
-// add records a sign-in, and returns the value of its cookie.
-func (s *signIns) add(now time.Time) string {
-	value := rand.Text()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var oldest [sha256.Size]byte
-	for id, until := range s.until {
-		if now.After(until) {
-			delete(s.until, id)
-		} else if u, ok := s.until[oldest]; !ok || until.Before(u) {
-			oldest = id
-		}
+// signInPage is the data of the sign-in form.
+type signInPage struct {
+	Next    string
+	People  bool   // there are people, so the form asks for a name first
+	Name    string // that was typed
+	Passkey *passkeyForm
+}
+
+// askToSignIn answers with the sign-in form. next is the address to open after sign-in.
+func (c *Console) askToSignIn(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {
+	page := signInPage{Next: next, Name: shortened(r.PostFormValue("name"), 4*people.MaxName), People: true}
+	if list, err := c.Ledger.People(r.Context()); err == nil {
+		page.People = len(list) > 0
 	}
-	if len(s.until) >= maxSignIns {
-		delete(s.until, oldest)
+	if page.People {
+		page.Passkey = c.passkeyForm("sign-in", nil)
 	}
-	s.until[sha256.Sum256([]byte(value))] = now.Add(signInLifetime)
-	return value
-}
-
-// signedIn reports whether a request carries the cookie of a sign-in.
-func (s *signIns) signedIn(r *http.Request, now time.Time) bool {
-	cookie, err := r.Cookie(cookieName)
-	if err != nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	until, ok := s.until[sha256.Sum256([]byte(cookie.Value))]
-	return ok && now.Before(until)
-}
-
-// remove ends a sign-in.
-func (s *signIns) remove(r *http.Request) {
-	if cookie, err := r.Cookie(cookieName); err == nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.until, sha256.Sum256([]byte(cookie.Value)))
-	}
-}
-
-// maxFormTokens bounds a form's token, in bytes. Our pages send shorter ones.
-const maxFormTokens = 64
-
-// errPressedTwice is returned for a button that was pressed on the same copy of its page before, if
-// its action succeeded then.
-var errPressedTwice = errors.New("this button was pressed before")
-
-// formToken returns the key of one button on one copy of a page.
-func formToken(r *http.Request) string {
-	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
-	return "form:" + hex.EncodeToString(digest[:])
-}
-
-// consumeFormToken consumes the token of a form in the transaction of the action. A second press then
-// changes nothing, but a press after a failed action counts.
-func consumeFormToken(r *http.Request) bridge.Also {
-	return bridge.Also{Before: func(tx *ledger.Tx) error {
-		_, known, err := tx.BeginRequest(formToken(r), "")
-		if err == nil && known {
-			err = errPressedTwice
-		}
-		return err
-	}}
-}
-
-func newFormToken() string { return rand.Text() }
-
-// signInPage answers that no operator token is set.
-func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) error {
-	return c.write(w, r, "sign-in", view{Title: "The console is closed", Status: http.StatusForbidden,
-		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), " +
-			"restart notepay, and sign in here with it."})
-}
-
-// requireSignIn shows a page after sign-in, and the sign-in form otherwise.
-func (c *Console) requireSignIn(h handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		switch {
-		case c.Token == "":
-			return c.signInPage(w, r)
-		case !c.signedIn(r):
-			return c.askForToken(w, r, http.StatusUnauthorized, "", backTo(r))
-		}
-		return h(w, r)
-	}
-}
-
-// requireForm accepts a form of a signed-in operator, from a page of ours.
-func (c *Console) requireForm(h handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if c.Token == "" {
-			return c.signInPage(w, r)
-		}
-		web.LimitForm(w, r)
-		if err := c.origins.Check(r); err != nil {
-			return c.crossSite(w, r)
-		}
-		if !c.signedIn(r) {
-			return c.askForToken(w, r, http.StatusUnauthorized, "You are no longer signed in. Nothing was changed.",
-				backTo(r))
-		}
-		// An unreadable field must not count as empty, because an empty amount refunds everything.
-		err := r.ParseForm()
-		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxFormTokens {
-			return c.problem(w, r, http.StatusBadRequest,
-				"The form was incomplete. Reload the page and try again. Nothing was changed.")
-		}
-		// Check for a second press first, because the handler may reject it for another reason, such
-		// as an amount that was refunded already.
-		pressed, err := c.Ledger.HasRequest(r.Context(), formToken(r))
-		if err == nil && !pressed {
-			err = h(w, r)
-		}
-		if pressed || errors.Is(err, errPressedTwice) { // or both presses run at once
-			return goBack(w, r, "twice")
-		}
-		return err
-	}
-}
-
-// crossSite rejects a form of another site.
-func (c *Console) crossSite(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "sign-in", view{
-		Title:   "Request from another site",
-		Status:  http.StatusForbidden,
-		Problem: "Another site tried to use a button of this console. Nothing was changed.",
+		Title:   "Sign in",
+		Status:  status,
+		Problem: problem,
+		Keys:    page.Passkey != nil,
+		Data:    page,
 	})
 }
 
-// askForToken answers with the sign-in form. next is the address to open after sign-in.
-func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {
-	return c.write(w, r, "sign-in", view{Title: "Sign in", Status: status, Problem: problem, Data: next})
+// signInForm shows the sign-in form.
+func (c *Console) signInForm(w http.ResponseWriter, r *http.Request) error {
+	if c.Token == "" {
+		return c.closed(w, r)
+	}
+	return c.askToSignIn(w, r, http.StatusOK, "", localPath(r.URL.Query().Get("next")))
 }
 
-// signIn checks the token, and sets a cookie that does not contain it.
+// signIn checks the operator token, or a name with its password and code.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
-	if c.Token == "" {
-		return c.signInPage(w, r)
+	if r.PostFormValue("name") != "" || r.PostFormValue("password") != "" {
+		return c.signInByPassword(w, r)
 	}
-	web.LimitForm(w, r)
-	if err := c.origins.Check(r); err != nil {
-		return c.crossSite(w, r)
-	}
-	next, address, now := localPath(r.PostFormValue("next")), clientaddr.Key(r.RemoteAddr), time.Now()
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
-		wait := c.signIns.failed(address, now)
-		if wait == 0 { // else a stranger could fill the log
-			c.Log.Warn("operator token rejected", "addr", address)
-			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
-		}
-		c.signIns.delay(r.Context())
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return c.askForToken(w, r, http.StatusTooManyRequests,
-			"Too many wrong operator tokens. Please check yours before you try again.", next)
+		return c.wrongSecret(w, r, "This is not the operator token.",
+			"Too many wrong operator tokens. Please check yours before you try again.", "operator token rejected")
 	}
-	c.Log.Info("operator signed in", "addr", address)
-	value := c.signIns.add(now)
-	if err := c.shareSignIn(r, value); err != nil {
+	c.Log.Info("operator signed in", "addr", clientaddr.Key(r.RemoteAddr))
+	s, cookie := c.newSession(r, "", "token")
+	err := c.store(r, func(tx *ledger.Tx) error { return tx.AddOperatorSession(s) })
+	if err != nil {
+		c.Log.Warn("sign-in not stored, so it ends with the process", "err", err)
+	}
+	c.signIns.add(s.ID, time.Now(), err != nil)
+	c.setSession(w, r, "", cookie)
+	http.Redirect(w, r, localPath(r.PostFormValue("next")), http.StatusSeeOther)
+	return nil
+}
+
+// wrongSecret answers a wrong token or passkey, and logs it with attributes. Both are too long to guess.
+// After many it answers late.
+func (c *Console) wrongSecret(
+	w http.ResponseWriter, r *http.Request, wrong, often, message string, attributes ...any,
+) error {
+	next, address := localPath(r.PostFormValue("next")), clientaddr.Key(r.RemoteAddr)
+	wait := c.failures.failed(address, time.Now())
+	if wait == 0 { // else a stranger could fill the log
+		c.Log.Warn(message, append(attributes, "addr", address)...)
+		return c.askToSignIn(w, r, http.StatusUnauthorized, wrong, next)
+	}
+	c.failures.delay(r.Context())
+	setRetryAfter(w, wait)
+	return c.askToSignIn(w, r, http.StatusTooManyRequests, often, next)
+}
+
+func setRetryAfter(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+}
+
+// limitedError is returned for an attempt that has to wait.
+type limitedError struct{ wait time.Duration }
+
+func (limitedError) Error() string { return "too many attempts" }
+
+// errWrong is returned for a wrong name, password or code.
+var errWrong = errors.New("wrong name, password or code")
+
+// signInByPassword checks a name with its password and a code. The answer does not tell which of them
+// is wrong.
+func (c *Console) signInByPassword(w http.ResponseWriter, r *http.Request) error {
+	next, address := localPath(r.PostFormValue("next")), clientaddr.Key(r.RemoteAddr)
+	p, cookie, err := c.checkPassword(r, address)
+	limited, isLimited := errors.AsType[limitedError](err)
+	switch {
+	case isLimited:
+		setRetryAfter(w, limited.wait)
+		return c.askToSignIn(w, r, http.StatusTooManyRequests, "Too many attempts for this name from here. Wait "+
+			roughDuration(limited.wait+time.Second)+", or use another way to sign in.", next)
+	case errors.Is(err, people.ErrBusy):
+		setRetryAfter(w, time.Second)
+		return c.askToSignIn(w, r, http.StatusServiceUnavailable,
+			"notepay is busy checking passwords. Try again in a moment, or use another way to sign in.", next)
+	case errors.Is(err, errWrong):
+		if c.failures.failed(address, time.Now()) == 0 { // else a stranger could fill the log
+			c.Log.Warn("sign-in rejected", "addr", address, "person", p.Name)
+		}
+		return c.askToSignIn(w, r, http.StatusUnauthorized, "The name, the password or the code is wrong.", next)
+	case err != nil:
 		return err
 	}
-	http.SetCookie(w, c.cookie(r, value, signInLifetime))
+	c.Log.Info("person signed in", "addr", address, "person", p.Name)
+	c.setSession(w, r, p.ID, cookie)
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }
 
-func (c *Console) signOut(w http.ResponseWriter, r *http.Request) error {
-	c.signIns.remove(r)
-	if err := c.unshareSignIn(r); err != nil {
-		return err
+// checkPassword returns the person of a form, and the cookie of the new session. It returns errWrong,
+// limitedError or people.ErrBusy for an attempt that does not count.
+func (c *Console) checkPassword(r *http.Request, address string) (p ledger.Person, cookie string, err error) {
+	key := people.NameKey(r.PostFormValue("name"))
+	p, err = c.Ledger.PersonNamed(r.Context(), key)
+	if _, err := ledger.Found(err); err != nil {
+		return p, "", err
 	}
-	http.SetCookie(w, c.cookie(r, "", -1))
-	http.Redirect(w, r, "/operator", http.StatusSeeOther)
-	return nil
+	from, known := c.knownBrowser(r, p.ID)
+	if !known {
+		from = "address " + address
+	}
+	attempt := c.digest("password\n" + key + "\n" + from)
+	if err := c.takeAttempt(r, attempt, passwordInterval, passwordAttempts); err != nil {
+		return p, "", err
+	}
+	match, err := c.hasher.Matches(r.Context(), r.PostFormValue("password"), p.Password, from, known)
+	switch {
+	case err != nil:
+		return p, "", err
+	case !match || !p.DisabledAt.IsZero() || p.TOTP == "":
+		return p, "", errWrong
+	}
+	if !known {
+		if err := c.takeAttempt(r, c.digest("code\n"+p.ID), codeInterval, codeAttempts); err != nil {
+			return p, "", err
+		}
+	}
+	code := r.PostFormValue("code")
+	step, isCode := people.CheckTOTP(p.TOTP, code, p.TOTPStep, c.Ledger.Now())
+	way := "password"
+	if !isCode {
+		way = "recovery"
+	}
+	s, cookie := c.newSession(r, p.ID, way)
+	err = c.store(r, func(tx *ledger.Tx) error {
+		if err := c.useCode(tx, p, code, step, isCode); err != nil {
+			return err
+		}
+		return errors.Join(tx.ForgetAttempts(attempt), tx.ForgetAttempts(c.digest("code\n"+p.ID)),
+			tx.AddOperatorSession(s))
+	})
+	return p, cookie, err
 }
 
-func (c *Console) cookie(r *http.Request, value string, life time.Duration) *http.Cookie {
-	age := -1
-	if life > 0 {
-		age = int(life / time.Second)
+// useCode makes a code count, once. It returns errWrong if it does not.
+func (c *Console) useCode(tx *ledger.Tx, p ledger.Person, code string, step int64, isCode bool) error {
+	if isCode {
+		ok, err := tx.UseTOTP(p.ID, step)
+		if err == nil && !ok {
+			err = errWrong
+		}
+		return err
 	}
-	return &http.Cookie{
-		Name:     cookieName,
-		Value:    value,
-		Path:     "/operator",
-		MaxAge:   age,
-		HttpOnly: true,
-		SameSite: http.SameSiteStrictMode,
-		Secure:   r.TLS != nil || strings.HasPrefix(c.PublicURL, "https://"),
+	digest := people.RecoveryDigest(code)
+	if digest == "" {
+		return errWrong
 	}
+	ok, err := tx.UseRecoveryCode(p.ID, digest)
+	if err == nil && !ok {
+		err = errWrong
+	}
+	if err != nil {
+		return err
+	}
+	return tx.AddAudit(ledger.Audit{Who: p.Name, What: "recovery", Subject: p.Name})
+}
+
+// takeAttempt counts an attempt before it is checked, so that concurrent attempts count, too. It
+// returns limitedError if the attempt has to wait.
+func (c *Console) takeAttempt(r *http.Request, id string, interval time.Duration, burst int) error {
+	return c.store(r, func(tx *ledger.Tx) error {
+		wait, err := tx.TakeAttempt(id, interval, burst)
+		if err == nil && wait > 0 {
+			err = limitedError{wait}
+		}
+		return err
+	})
 }

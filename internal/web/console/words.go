@@ -332,7 +332,55 @@ func auditWords(a ledger.Audit) string {
 	case "resume":
 		return "resumed sales on the machine"
 	}
-	return a.What
+	return peopleWords(a.What)
+}
+
+// peopleWords describes a change of people or tokens.
+func peopleWords(what string) string {
+	switch what {
+	case "invite":
+		return "made an invitation"
+	case "join":
+		return "accepted the invitation"
+	case "role":
+		return "changed the role"
+	case "disable":
+		return "disabled the person"
+	case "enable":
+		return "enabled the person"
+	case "sessions":
+		return "ended sign-ins"
+	case "password":
+		return "set a password and an authenticator app"
+	case "codes":
+		return "made new recovery codes"
+	case "recovery":
+		return "signed in with a recovery code"
+	case "passkey":
+		return "added a passkey"
+	case "unpasskey":
+		return "removed a passkey"
+	case "token":
+		return "created the token"
+	case "revoke":
+		return "revoked the token"
+	}
+	return what
+}
+
+// wayWords describes how a person signed in.
+func wayWords(way string) string {
+	switch way {
+	case "token":
+		return "with OPERATOR_TOKEN"
+	case "password":
+		return "with password and code"
+	case "recovery":
+		return "with password and recovery code"
+	case "passkey":
+		return "with a passkey"
+	}
+	return way
 }
 
 // auditStateWords describes a payment's state before or after an action. The audit log records it as
@@ -373,6 +421,20 @@ func doneWords(done string) string {
 		return "The machine takes payments again."
 	case "refresh":
 		return "Machines and prices were refreshed."
+	case "role":
+		return "The role was changed. It holds at once."
+	case "disable":
+		return "The person is disabled and signed out."
+	case "enable":
+		return "The person can sign in again."
+	case "sessions":
+		return "Signed out."
+	case "passkey":
+		return "The passkey was added."
+	case "unpasskey":
+		return "The passkey was removed. Also delete it on your device."
+	case "revoke":
+		return "The token was revoked. It no longer works."
 	case "twice":
 		return "You pressed this button before, and it counted once. This is the current state."
 	}
