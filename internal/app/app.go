@@ -28,6 +28,7 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
+	"notepay/internal/revenue"
 	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
@@ -77,7 +78,9 @@ type App struct {
 	log         *slog.Logger
 	metrics     *metrics.Metrics
 	recording   *recording.Monitor
-	alerts      *alert.Alerter     // nil if ALERT_URLS is not set
+	alerts      *alert.Alerter // nil if ALERT_URLS is not set
+	revenue     *revenue.Roller
+	fees        *revenue.FeeReader
 	checkout    *checkout.Checkout // nil if machines are paid for through their links
 	customer    *customer.Handler
 	operator    *api.Handler
@@ -155,6 +158,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		return nil, err
 	}
 	a.openAlerts(s)
+	a.openRevenue(c)
 	changed := a.Live.Changed
 	if s.PerPurchase() {
 		if err := a.openCheckout(ctx, c); err != nil {
@@ -296,6 +300,15 @@ func (a *App) openCheckout(ctx context.Context, c Config) (err error) {
 	return err
 }
 
+// openRevenue prepares the sums of the payments, and the reading of fees. A key that may not read fees
+// does not count as one that Stripe rejects.
+func (a *App) openRevenue(c Config) {
+	a.revenue = &revenue.Roller{Ledger: c.Ledger, Zone: c.Settings.Zone(), Log: c.Log}
+	client := c.Stripe.WithLimiter(c.Stripe.Limiter.Share())
+	client.Odd = c.Stripe.Odd
+	a.fees = &revenue.FeeReader{Ledger: c.Ledger, Stripe: client, Livemode: c.Settings.Livemode(), Log: c.Log}
+}
+
 // termsOf returns the promise of the settings to customers.
 func termsOf(s *config.Settings) customer.Terms {
 	return customer.Terms{
@@ -377,6 +390,8 @@ func (a *App) Run(claims, calls context.Context) {
 	work.Go(func() { a.Bridge.Run(claims, calls) })
 	work.Go(func() { a.watchLedger(claims) })
 	work.Go(func() { a.Ledger.Lead(claims, a.pruneEvents) })
+	work.Go(func() { a.Ledger.Lead(claims, a.revenue.Run) })
+	work.Go(func() { a.Ledger.Lead(claims, a.fees.Run) })
 	work.Go(func() { a.Ledger.Follow(claims, a.follow) })
 	work.Go(func() { a.watchInstances(claims) })
 	if a.alerts != nil {

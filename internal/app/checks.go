@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"time"
 
 	"notepay/internal/check"
 	"notepay/internal/config"
@@ -21,9 +22,15 @@ func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) ch
 	api.Observe(func(next http.RoundTripper) http.RoundTripper { return clock.Watch(vendortime.Stripe, next) })
 	hub.Observe(func(next http.RoundTripper) http.RoundTripper { return clock.Watch(vendortime.Notehub, next) })
 	return check.Config{
-		Settings:   s,
-		Stripe:     api.Library(),
-		Plan:       api.Offer,
+		Settings: s,
+		Stripe:   api.Library(),
+		Plan:     api.Offer,
+		Fees: func(ctx context.Context) error {
+			now := time.Now()
+			_, _, err := api.BalanceTransactions(ctx, now.Add(-time.Hour), now, "")
+			return err
+		},
+		Payouts:    func(ctx context.Context) error { _, err := api.Payouts(ctx); return err },
 		Notehub:    hub,
 		Clock:      clock,
 		Lookup:     net.DefaultResolver.LookupHost,

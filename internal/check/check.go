@@ -50,6 +50,8 @@ type Config struct {
 	Settings *config.Settings
 	Stripe   *stripe.Client
 	Plan     func(ctx context.Context, priceID string) (payment.Offer, error) // reads a price as the bridge does
+	Fees     func(ctx context.Context) error                                  // reads fees as the console does
+	Payouts  func(ctx context.Context) error                                  // reads payouts as the console does
 	Notehub  Notehub
 	Clock    *vendortime.Clock // must see the vendors' replies
 	Public   *http.Client      // calls PUBLIC_URL, and follows no redirect

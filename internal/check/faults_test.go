@@ -105,6 +105,13 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			},
 			want: failed("Stripe key permissions", "read Prices", "give the key"),
 		},
+		"a restricted key that may not see fees": {
+			fault: func(c *checked) {
+				restricted(c)
+				c.stripe.Always("GET /v1/balance_transactions", says(403, "", mayNot))
+			},
+			want: warned("Stripe key permissions", "read Balance transactions", "for fees and payouts"),
+		},
 		"a restricted key that may list no link, to which Stripe answers 401": {
 			fault: func(c *checked) {
 				restricted(c)

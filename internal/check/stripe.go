@@ -110,10 +110,7 @@ func (r *run) permissions(ctx context.Context) Result {
 	}
 	const nothing = "notepay_check"
 	var lacks, doubts []string
-	for _, probe := range []struct {
-		permission string
-		call       func() error
-	}{
+	for _, probe := range []permissionProbe{
 		{"read Prices", func() error {
 			return first(r.Stripe.V1Prices.List(ctx, &stripe.PriceListParams{ListParams: one()}))
 		}},
@@ -170,7 +167,36 @@ func (r *run) permissions(ctx context.Context) Result {
 	case len(doubts) > 0:
 		return warned("try again", "not known: %s", strings.Join(doubts, "; "))
 	}
+	if lacks = r.revenuePermissions(ctx); len(lacks) > 0 {
+		return warned(
+			"for fees and payouts in the console, give the key these permissions at "+
+				"https://dashboard.stripe.com/apikeys",
+			"%s",
+			strings.Join(lacks, "; "),
+		)
+	}
 	return ok("the restricted key has all permissions that notepay needs")
+}
+
+// permissionProbe is a call that needs a permission.
+type permissionProbe struct {
+	permission string
+	call       func() error
+}
+
+// revenuePermissions returns the permissions that the key lacks for the page about revenue. No machine
+// depends on them.
+func (r *run) revenuePermissions(ctx context.Context) (lacks []string) {
+	for _, probe := range []permissionProbe{
+		{"read Balance transactions", func() error { return r.Fees(ctx) }},
+		{"read Payouts", func() error { return r.Payouts(ctx) }},
+	} {
+		e, ok := errors.AsType[*upstream.Error](probe.call())
+		if ok && (e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized) {
+			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, e.Detail))
+		}
+	}
+	return lacks
 }
 
 // price is the result of reading a price. All checks share one read.

@@ -69,6 +69,14 @@ func ledgerToMove(t *testing.T, payments int) (path string) {
 			SELECT 'd1', id, 1, 'completed', 5 FROM payments WHERE session_id = 'cs_full';
 		INSERT INTO changes (at, origin, kind, subject) VALUES (5, 'x', 'use', 'dev:1');
 		INSERT INTO alert_states (target, kind, is_open, sent_at, number, keys) VALUES ('t', 'review', 1, 5, 2, 'a');
+		INSERT INTO movements (payment_id, at, kind, reason, amount, currency, net, ref)
+			SELECT id, 5, 'fee', 'charge', -30, 'eur', 320, 'txn_1' FROM payments WHERE session_id = 'cs_full';
+		INSERT INTO revenue (scale, dim, start, livemode, device_uid, plan, currency, payments, credits, failed, used_s,
+			captured, refunded, lost, fees, net, hours, reasons)
+			VALUES ('day', 'all', '2026-11-30', 0, '', '', 'eur', 1, 1, 0, 60, 350, 0, 0, 30, 320, '9:1:350', '');
+		INSERT INTO revenue_stale (hour, marks) VALUES (5, 1);
+		INSERT INTO payouts (id, livemode, at, arrival_at, amount, currency, status)
+			VALUES ('po_1', 0, 5, 6, 350, 'eur', 'paid');
 		INSERT INTO sign_ins (id, until) VALUES ('digest', 99);
 		INSERT INTO people (id, name, name_key, role, created_at, password, totp, totp_step, invite, invite_until)
 			VALUES ('p_1', 'Ada', 'ada', 'owner', 5, '$argon2id$', 'JBSW', 3, 'digest', 9),

@@ -295,6 +295,7 @@ func (tx *Tx) TryInsertPayment(p payment.Payment) (inserted bool, err error) {
 	inserted, err = tx.expect(insertPayment, append(immutable(&p), mutable(&p)...)...)
 	if inserted {
 		tx.memory.stored(p)
+		err = tx.insertedMoney(p)
 	}
 	return inserted, err
 }
@@ -370,6 +371,7 @@ func (tx *Tx) change(before, after payment.Payment, unread bool) (changed bool, 
 	changed, err = tx.expect(`UPDATE payments SET rev = rev + 1`+set.String()+where, args...)
 	if changed {
 		tx.memory.stored(after)
+		err = tx.changedMoney(before, after)
 	}
 	return changed, err
 }

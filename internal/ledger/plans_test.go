@@ -305,6 +305,10 @@ func searches(ctx context.Context, l *Ledger) []asked {
 		}
 	}
 	amount := int64(1)
+	sums := func(devices ...string) SumQuery {
+		return SumQuery{Devices: devices, Spans: []SumSpan{{From: "2026-11-01", To: "2026-11-30"}}}
+	}
+	const keyOfSums = "revenue USING PRIMARY KEY (scale=? AND dim=? AND start>? AND start<?)"
 	return []asked{
 		{"looking for nothing in particular", search(Filter{}), "payments_newest"},
 		{"going on from there", search(Filter{Cursor: "1-cr_x"}), "payments_newest"},
@@ -336,6 +340,38 @@ func searches(ctx context.Context, l *Ledger) []asked {
 		},
 		{"looking for an amount", search(Filter{Amount: &amount}), "payments_newest"},
 		{"looking for a name", search(Filter{Name: "x"}), "payments_newest"},
+		{"the sums by day", func() error { return second(l.Sums(ctx, sums(), ByStart)).err }, keyOfSums},
+		{"the sums by plan", func() error { return second(l.Sums(ctx, sums(), ByPlan)).err }, keyOfSums},
+		{"the sums by machine", func() error { return second(l.Sums(ctx, sums(), ByMachine)).err }, keyOfSums},
+		{
+			"the sums of a machine",
+			func() error { return second(l.Sums(ctx, sums("dev:1"), ByStart)).err },
+			"revenue_of_device (device_uid=? AND scale=? AND start>? AND start<?)",
+		},
+		{"the hours of the sums", func() error { return second(l.SumTexts(ctx, sums())).err }, keyOfSums},
+		{
+			"the days of a month",
+			func() error { return second(l.DaySums(ctx, "2026-11")).err },
+			"revenue USING PRIMARY KEY",
+		},
+		{
+			"payments to sum up",
+			func() error { return l.CreditsToSum(ctx, noon(), noon(), 9, func(payment.Payment) {}) },
+			"payments_newest & movements_of_payment (payment_id=? AND kind=?)",
+		},
+		{
+			"movements to sum up",
+			func() error { return l.MovementsToSum(ctx, noon(), noon(), 9, func(Movement) {}) },
+			"movements_at (at>? AND at<?)",
+		},
+		{
+			"movements to export",
+			func() error {
+				_, _, _, err := l.Movements(ctx, MovementPage{From: noon(), Until: noon()}, 9)
+				return err
+			},
+			"",
+		},
 		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
 		{
 			"the history of a device",

@@ -13,13 +13,15 @@ type Revenue struct {
 	Refunded int64 // minor currency units; refunds of these payments at any time
 }
 
+// held is the condition for payments whose money was not captured. Payment.Captured knows the same.
+const held = `money IN ('authorized', 'capturing', 'releasing', 'released', 'capture_failed')`
+
 // Net returns the revenue after refunds, in minor currency units.
 func (t Revenue) Net() int64 { return t.Captured - t.Refunded }
 
 // Revenue sums up the payments recorded from one time until before another, by currency.
 func (l *Ledger) Revenue(ctx context.Context, from, to time.Time) ([]Revenue, error) {
 	// Payment.Captured and Payment.Refunded compute the same for one payment.
-	const held = `money IN ('authorized', 'capturing', 'releasing', 'released', 'capture_failed')`
 	rows, err := l.reads.QueryContext(
 		ctx,
 		`SELECT currency, count(*), CAST(sum(CASE WHEN `+held+` THEN 0 ELSE amount END) AS BIGINT),

@@ -142,6 +142,8 @@ support POST /operator/payments/{id}/refund
 support POST /operator/payments/{id}/end
 support POST /operator/payments/{id}/reports
 support POST /operator/attention/{reason}/dismiss
+view    GET /operator/revenue
+view    GET /operator/revenue.csv
 view    GET /operator/events
 view    GET /operator/events/{id}
 view    GET /operator/stickers

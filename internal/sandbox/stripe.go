@@ -63,6 +63,7 @@ type Stripe struct {
 	intents     shelf[intent]
 	refunds     shelf[refund]
 	disputes    shelf[dispute]
+	payouts     shelf[payout]
 	events      shelf[event]
 	endpoints   []*endpoint // the first is the one of SetEndpoint
 	answers     map[string]*answer

@@ -339,7 +339,8 @@ func (s *Stripe) eventOperations() []operation {
 
 func (s *Stripe) allOperations() []operation {
 	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(),
-		s.refundOperations(), s.disputeOperations(), s.eventOperations(), s.triggerOperations())
+		s.refundOperations(), s.disputeOperations(), s.balanceOperations(), s.eventOperations(),
+		s.triggerOperations())
 }
 
 // listEvents lists the events of the last 30 days, rendered in the account's API version whatever

@@ -173,6 +173,7 @@ func (o *operator) looksAtAll() {
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
 		"/operator/audit":                      "Audit log",
+		"/operator/revenue":                    "Revenue",
 		"/operator/setup":                      "Setup",
 	} {
 		o.sees(path, title)

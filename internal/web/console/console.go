@@ -163,6 +163,8 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	button("/operator/payments/{id}/end", c.end)
 	button("/operator/payments/{id}/reports", c.seen)
 	button("/operator/attention/{reason}/dismiss", c.dismissAll)
+	page("/operator/revenue", c.revenue)
+	page("/operator/revenue.csv", c.revenueCSV)
 	page("/operator/events", c.events)
 	page("/operator/events/{id}", c.event)
 	page("/operator/stickers", c.stickers)
@@ -328,6 +330,8 @@ func (c *Console) functions() template.FuncMap {
 		"money":    web.Amount,
 		"at":       func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
 		"soon":     c.soon,
+		"day":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006") },
+		"payout":   payoutWords,
 		"ago":      func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
 		"span":     exactDuration,
 		"upper":    strings.ToUpper,
