@@ -161,15 +161,25 @@ func (d *debian) env() string {
 // is needed: the DNS entry is in the DNS, and the vendors' addresses are notepay's defaults.
 func (d *debian) worldIn(w *world, a *authority) {
 	d.Helper()
-	root, err := os.ReadFile(a.rootFile)
+	directory, err := os.ReadFile(a.rootFile)
+	if err != nil {
+		d.Fatal(err)
+	}
+	issuer, err := os.ReadFile(a.issuerFile)
 	if err != nil {
 		d.Fatal(err)
 	}
 	for file, text := range map[string]string{
-		"etc/hosts":         "127.0.0.1 localhost " + domain + "\n",
-		"tmp/directory.pem": string(root),
+		"etc/hosts":                         "127.0.0.1 localhost " + domain + "\n",
+		"etc/ssl/certs/ca-certificates.crt": string(issuer),
+		"tmp/directory.pem":                 string(directory),
 	} {
-		if err := os.WriteFile(filepath.Join(d.root, file), []byte(text), 0o644); err != nil {
+		path := filepath.Join(d.root, file)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
+		if err == nil {
+			err = os.WriteFile(path, []byte(text), 0o644)
+		}
+		if err != nil {
 			d.Fatal(err)
 		}
 	}
