@@ -81,7 +81,9 @@ left=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/
 inside sh -c 'test -s /var/backups/notepay-*/notepay.db' || fail "purging removed the record of payments"
 echo "installed, upgraded, removed and purged after $SECONDS s"
 
-./deb.sh "${NOTEPAY_PREVIOUS:-$binary}" amd64 v0.1.0 "$work"
+if [ -n "${NOTEPAY_PREVIOUS:-}" ]; then
+	./deb.sh "$NOTEPAY_PREVIOUS" amd64 v0.1.0 "$work"
+fi
 mv "$work/notepay_0.1.0_amd64.deb" "$work/story/tmp/previous.deb"
 mv "$work/notepay_0.2.0_amd64.deb" "$work/story/tmp/next.deb"
 cd ../tests/contract

@@ -32,12 +32,13 @@ type debian struct {
 	typed   int           // commands and answers
 }
 
-// The operator needs this long for each command and each answer, and for each character that is not
-// copied from a page.
+// How long the operator needs. The first two are of the keystroke-level model of Card, Moran and Newell,
+// at 40 words a minute.
 const (
-	perAnswer    = 10 * time.Second
-	perCharacter = 400 * time.Millisecond
-	perCopy      = 20 * time.Second // a key is looked up on a vendor's page
+	perCharacter = 280 * time.Millisecond
+	perAnswer    = 1350 * time.Millisecond // deciding
+	perWord      = 300 * time.Millisecond  // reading 200 words a minute
+	perCopy      = 20 * time.Second        // looking up a key on a vendor's page
 )
 
 // types counts what the operator types.
@@ -47,8 +48,11 @@ func (d *debian) types(text string, copied bool) {
 		d.person += perCopy
 		return
 	}
-	d.person += time.Duration(len(text)) * perCharacter
+	d.person += time.Duration(len(text)+1) * perCharacter
 }
+
+// reads counts what the operator reads.
+func (d *debian) reads(text string) { d.person += time.Duration(len(strings.Fields(text))) * perWord }
 
 // run runs a command in the chroot, typed as shown, and returns its output.
 func (d *debian) run(input, shown string, command ...string) string {
@@ -132,6 +136,12 @@ func TestDebian(t *testing.T) {
 	t.Logf("%6.1f s  # the service is up, with its certificate", time.Since(began).Seconds())
 	if report := d.run("", "notepay check", "notepay", "check"); strings.Contains(report, "\nfailed") {
 		t.Errorf("notepay check fails:\n%s", report)
+	} else {
+		for line := range strings.Lines(report) {
+			if !strings.HasPrefix(line, "ok") {
+				d.reads(line)
+			}
+		}
 	}
 	t.Logf("installed: %s of a person's time for %d commands and answers (estimated), %.1f s of the machine's",
 		d.person.Round(time.Second), d.typed, d.machine.Seconds())
@@ -139,9 +149,7 @@ func TestDebian(t *testing.T) {
 		t.Error("want at most five minutes of a person's time, and one of the machine's")
 	}
 
-	began = time.Now()
-	d.pays(a)
-	t.Logf("%6.1f s  # a payment in the browser", time.Since(began).Seconds())
+	t.Run("a payment in the browser", func(t *testing.T) { pays(t, a) }) // closed before the upgrade
 	d.upgrade(w, service, overTLS, machines)
 	service.stop()
 	d.purge()
@@ -212,22 +220,23 @@ func (d *debian) init(w *world) string {
 	if !strings.Contains(said, "What is left") {
 		d.Fatalf("init does not end:\n%s", said)
 	}
+	d.reads(said)
 	return said
 }
 
 // pays pays in a browser, and follows the machine's start.
-func (d *debian) pays(a *authority) {
-	d.Helper()
+func pays(t *testing.T, a *authority) {
+	t.Helper()
 	conn, err := tls.Dial("tcp", "127.0.0.1:443", &tls.Config{RootCAs: a.issuerRoots, ServerName: domain})
 	if err != nil {
-		d.Fatal(err)
+		t.Fatal(err)
 	}
 	leaf := conn.ConnectionState().PeerCertificates[0]
 	_ = conn.Close()
-	browser := newBrowser(d.T,
+	browser := newBrowser(t,
 		chromedp.Flag("host-resolver-rules", "MAP "+domain+" 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.Flag("ignore-certificate-errors-spki-list", spki(leaf))) // this authority's, which no browser knows
-	phone := newTab(d.T, browser, sizes()[0])
+	phone := newTab(t, browser, sizes()[0])
 	phone.open("https://" + domain + "/pay?device=" + washer)
 	phone.reads("body", "SIMULATED CHECKOUT")
 	pay(phone, goodCard)
@@ -256,7 +265,10 @@ func (d *debian) upgrade(w *world, service *supervisor, client *http.Client, mac
 			return r.StatusCode == http.StatusTemporaryRedirect
 		})
 	}
-	before := len(w.notehub.Requests(postNote))
+	handled := func() int {
+		return len(w.notehub.Requests(postNote)) + len(w.stripe.Requests("POST /v1/refunds"))
+	}
+	before := handled()
 	over, ended := make(chan struct{}), make(chan struct{})
 	paid, scans := 0, 0
 	go func() {
@@ -293,28 +305,36 @@ func (d *debian) upgrade(w *world, service *supervisor, client *http.Client, mac
 	time.Sleep(time.Second)
 	close(over)
 	<-ended
-	w.until(d.T, "each payment has its note", func() bool {
-		return len(w.notehub.Requests(postNote)) == before+paid
+	w.until(d.T, "each payment has its note, or its refund if the machine was in use", func() bool {
+		return handled() >= before+paid
 	})
-	sent, repeated := 0, 0
+	w.until(d.T, "each webhook is answered", w.stripe.Settled)
+	// A payment that was made before the start waits for Stripe's list of events, and its webhook is repeated.
+	said := service.log.String()
+	sent, deferred, refused := 0, 0, 0
 	for _, e := range w.stripe.Events() {
 		if e.Deliveries == 0 {
 			continue // of a type that notepay does not want
 		}
 		sent++
-		if e.Deliveries > 1 || !e.Acked {
-			repeated++
+		switch {
+		case !e.Acked:
+			d.Errorf("%s of %s is not acknowledged after %d deliveries", e.Type, e.Created, e.Deliveries)
+		case e.Deliveries > 1 && strings.Contains(said, `"event not recorded" event=`+e.ID):
+			deferred++
+		case e.Deliveries > 1:
+			refused++
 		}
 	}
 	d.Logf("%6.1f s  # upgraded under load, of which the restart took %.1f s: %d payments, %d scans, %d webhooks, "+
-		"%d refused or repeated", took.Seconds(), down.Seconds(), paid, scans, sent, repeated)
-	if repeated > 0 && os.Getenv("NOTEPAY_DEBIAN_OLDER") == "" {
+		"%d of them deferred and %d refused", took.Seconds(), down.Seconds(), paid, scans, sent, deferred, refused)
+	if refused > 0 && os.Getenv("NOTEPAY_DEBIAN_OLDER") == "" {
 		d.Error("want no webhook refused")
 	}
 	if sent < paid {
 		d.Errorf("%d webhooks of %d payments", sent, paid)
 	}
-	said := d.run("", "notepay version", "notepay", "version")
+	said = d.run("", "notepay version", "notepay", "version")
 	if health := d.run("", "notepay health", "notepay", "health"); !strings.Contains(health, `"status":"ok"`) {
 		d.Errorf("the upgraded service, %s, is not well: %s", said, health)
 	}
