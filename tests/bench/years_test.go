@@ -83,7 +83,7 @@ func multiply(t *testing.T, database string, wanted int) {
 	}
 	// A failed run is thrown away, so nothing is synced. The log stays as notepay wants it.
 	do(`PRAGMA synchronous = OFF`)
-	do(`PRAGMA cache_size = -6000000`)
+	do(`PRAGMA cache_size = -2000000`)
 	var originals int
 	if err := db.QueryRow(`SELECT count(*) FROM payments`).Scan(&originals); err != nil {
 		t.Fatal(err)
