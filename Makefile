@@ -87,9 +87,14 @@ release: ## the files of a release in RELEASE (bin/release): binaries, .deb, che
 reproducible: ## two builds of a release are the same, byte for byte; the second is built elsewhere and from nothing
 	tests/reproducible.sh
 
-debtest: ## the Debian package of RELEASE in an empty Debian; needs root and debootstrap
-	packaging/deb_test.sh $(RELEASE)
+debtest: ## the Debian package of RELEASE in an empty Debian, and an owner's story there; needs root, debootstrap and Chromium
+	timeout --kill-after=30 900 packaging/deb_test.sh $(RELEASE)
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities of what is linked in; needs vuln.go.dev, so it is not part of make check
 	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+.PHONY: years
+YEARS ?= 10000000
+years: ## a SQLite ledger with YEARS payments starts within a second; needs 10 GB
+	NOTEPAY_YEARS=$(YEARS) go test -count=1 -timeout 60m -run '^TestYears$$' -v ./tests/bench

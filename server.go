@@ -42,6 +42,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 		if sockets, err = listen.Open(s); err != nil {
 			return err
 		}
+		if err := sockets.Keep(); err != nil {
+			log.Warn("sockets not kept by systemd", "err", err)
+		}
 	}
 	defer func() { err = errors.Join(err, sockets.Close()) }()
 	l, err := ledger.Opening{

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Installs, upgrades, removes and purges the Debian package in an empty Debian system: deb_test.sh DIRECTORY-OF-A-RELEASE.
-# It needs root and debootstrap. NOTEPAY_CHROOT names a tar of an empty system that debootstrap made, to save a minute.
+# Then the story of an owner in another one: TestDebian of tests/contract, in a network of its own.
+#
+# It needs root, debootstrap, Chromium and curl. NOTEPAY_CHROOT names a tar of an empty system that debootstrap made, to save a
+# minute. NOTEPAY_PREVIOUS names the program of an older commit, from which the story upgrades instead of from this one.
 set -euo pipefail
 release=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
@@ -12,12 +15,14 @@ cleanup() {
 	rm -rf "$work"
 }
 trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
 mkdir "$work/root"
 if [ -n "${NOTEPAY_CHROOT:-}" ]; then
 	tar -C "$work/root" -xzf "$NOTEPAY_CHROOT"
 else
 	debootstrap --variant=minbase bookworm "$work/root" >"$work/log" || { cat "$work/log"; exit 1; }
 fi
+cp -a "$work/root" "$work/story"
 mount -t proc proc "$work/root/proc"
 inside() { chroot "$work/root" "$@"; }
 fail() { echo "failed: $*"; exit 1; }
@@ -74,4 +79,20 @@ left=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/
 [ -z "$left" ] || fail "purging left $left"
 ! inside getent passwd notepay >/dev/null || fail "purging left the user"
 inside sh -c 'test -s /var/backups/notepay-*/notepay.db' || fail "purging removed the record of payments"
-echo "installed, upgraded, removed and purged"
+echo "installed, upgraded, removed and purged after $SECONDS s"
+
+if [ -n "${NOTEPAY_PREVIOUS:-}" ]; then
+	./deb.sh "$NOTEPAY_PREVIOUS" amd64 v0.1.0 "$work"
+fi
+mv "$work/notepay_0.1.0_amd64.deb" "$work/story/tmp/previous.deb"
+mv "$work/notepay_0.2.0_amd64.deb" "$work/story/tmp/next.deb"
+cd ../tests/contract
+go test -c -o "$work/contract.test" .
+export NOTEPAY_BINARY=$binary NOTEPAY_DEBIAN=$work/story NOTEPAY_DEBIAN_OLDER=${NOTEPAY_PREVIOUS:-}
+# All processes and mounts end with the namespaces.
+timeout --kill-after=10 300 unshare --net --mount --pid --fork --kill-child sh -c '
+	ip link set lo up
+	mount -t proc proc /proc
+	mount -t proc proc "$NOTEPAY_DEBIAN/proc"
+	exec "$0" -test.run "^TestDebian$" -test.v -test.timeout 280s' "$work/contract.test"
+echo "done after $SECONDS s"

@@ -5,8 +5,16 @@
 # SIGN_KEY=FILE signs the checksums with an SSH key of the maintainer.
 set -euo pipefail
 out=$(mkdir -p "$1" && cd "$1" && pwd)
+key=${SIGN_KEY:+$(realpath "$SIGN_KEY")}
 cd "$(dirname "$0")/.."
 [ -z "$(ls -A "$out")" ] || { echo "$out is not empty"; exit 1; }
+[ -z "$(git status --porcelain)" ] || { echo "a release is a commit, and these changes are in none:"; git status --short; exit 1; }
+
+# Go finds no version in a linked work tree, and files that Git ignores are in no clone.
+source=$(mktemp -d)
+trap 'rm -rf "$source"' EXIT
+git clone -q . "$source"
+cd "$source"
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH CGO_ENABLED=0 GOFLAGS=-buildvcs=true GOTOOLCHAIN=local
@@ -15,6 +23,7 @@ go=$(go env GOVERSION)
 go build -trimpath -o "$out/probe" ./packaging/version
 version=$("$out/probe")
 rm "$out/probe"
+packaging/changes.sh "$version" <CHANGELOG.md >"$out/CHANGES.md"
 
 for target in linux/amd64 linux/arm64 linux/arm/7 darwin/amd64 darwin/arm64 windows/amd64; do
 	IFS=/ read -r os arch arm <<<"$target"
@@ -36,12 +45,5 @@ for target in linux/amd64 linux/arm64 linux/arm/7 darwin/amd64 darwin/arm64 wind
 	esac
 done
 
-# The part of the changelog about this version, or about what is not released yet.
-awk -v want="## ${version#v}" '
-	/^## / { on = index($0, want) == 1 || (!found && $0 == "## Unreleased"); if (index($0, want) == 1) found = 1 }
-	on' CHANGELOG.md >"$out/CHANGES.md"
-(cd "$out" && sha256sum -- * >SHA256SUMS)
-if [ -n "${SIGN_KEY:-}" ]; then
-	ssh-keygen -q -Y sign -f "$SIGN_KEY" -n notepay "$out/SHA256SUMS"
-fi
+SIGN_KEY=$key packaging/checksums.sh "$out"
 ls -l "$out"

@@ -31,6 +31,8 @@ import (
 type Store interface {
 	CertificateValue(ctx context.Context, name string) (string, error)
 	SetCertificateValue(ctx context.Context, name, value string) error
+	// Leads reports whether this instance is the one that orders.
+	Leads() bool
 }
 
 // Issuer orders certificates.
@@ -67,6 +69,8 @@ const (
 	// checkInterval is the maximum time between two looks at the store, where another instance may
 	// have put a renewed certificate.
 	checkInterval = time.Hour
+	// followInterval is the time between two looks while another instance should order.
+	followInterval = time.Second
 	// issueTimeout limits one order.
 	issueTimeout = 3 * time.Minute
 	// maxFailures is how many orders may fail in failureWindow. Let's Encrypt allows five failed
@@ -196,12 +200,17 @@ func (m *Managed) step(ctx context.Context, first bool) time.Duration {
 		m.report("", "")
 		return renewAt(c.Leaf).Sub(now)
 	}
+	if !m.store.Leads() {
+		m.reportStored(ctx, now)
+		return followInterval
+	}
 	failures, err := m.failures(ctx, now)
 	if err != nil {
 		m.log.Error("certificate not ordered", "err", err)
 		return time.Minute
 	}
 	if wait := pause(failures, now, first); wait > 0 {
+		m.reportStored(ctx, now)
 		return wait
 	}
 	began := now
@@ -223,15 +232,37 @@ func (m *Managed) step(ctx context.Context, first bool) time.Duration {
 		// The next process must wait as long.
 		failures = slices.Repeat([]time.Time{now.Add(wait - failureWindow)}, maxFailures)
 	}
-	if err := m.remember(ctx, failures); err != nil {
+	if err := m.remember(ctx, failures, problem); err != nil {
 		m.log.Error("failed order not recorded", "err", err)
 	}
 	next := now.Add(wait).Round(time.Second)
 	m.log.Error("certificate not issued", "detail", problem, "err", err, "next_attempt", next)
-	if c := m.current.Load(); c == nil || alarming(c.Leaf, now) {
+	if m.lacking(now) {
 		m.report(problem, err.Error())
 	}
 	return wait
+}
+
+// lacking reports whether a failed order needs the operator.
+func (m *Managed) lacking(now time.Time) bool {
+	c := m.current.Load()
+	return c == nil || alarming(c.Leaf, now)
+}
+
+// reportStored reports what the last order failed of, which may be one of another instance, or of an
+// earlier process.
+func (m *Managed) reportStored(ctx context.Context, now time.Time) {
+	if !m.lacking(now) {
+		return
+	}
+	problem, err := m.store.CertificateValue(ctx, m.key("problem"))
+	if err != nil {
+		m.log.Error("failed order not read", "err", err)
+		return
+	}
+	if problem != "" {
+		m.report(problem, "")
+	}
 }
 
 // pause returns how long to wait after failures, which are in order. At the start of a process the
@@ -266,12 +297,16 @@ func (m *Managed) failures(ctx context.Context, now time.Time) (list []time.Time
 	return list, err
 }
 
-func (m *Managed) remember(ctx context.Context, failures []time.Time) error {
+// remember stores the times of the failed orders, and what the last one failed of.
+func (m *Managed) remember(ctx context.Context, failures []time.Time, problem string) error {
 	var text strings.Builder
 	for _, at := range failures[max(0, len(failures)-maxFailures):] {
 		fmt.Fprintln(&text, at.Unix())
 	}
-	return m.store.SetCertificateValue(ctx, m.key("failures"), text.String())
+	return errors.Join(
+		m.store.SetCertificateValue(ctx, m.key("failures"), text.String()),
+		m.store.SetCertificateValue(ctx, m.key("problem"), problem),
+	)
 }
 
 // order orders a certificate with a new key, stores and serves it.
@@ -316,7 +351,7 @@ func (m *Managed) order(ctx context.Context) error {
 	if err := m.store.SetCertificateValue(ctx, m.key("certificate"), string(text)); err != nil {
 		m.log.Error("certificate not stored", "err", err)
 	}
-	return m.remember(ctx, nil)
+	return m.remember(ctx, nil, "")
 }
 
 // encode returns a key and a chain in PEM form.

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,16 @@ type memory struct {
 	mu     sync.Mutex
 	values map[string]string
 }
+
+func (m *memory) Leads() bool { return true }
+
+// instance is the Store of one of several processes.
+type instance struct {
+	*memory
+	leads atomic.Bool
+}
+
+func (i *instance) Leads() bool { return i.leads.Load() }
 
 func (m *memory) CertificateValue(_ context.Context, name string) (string, error) {
 	m.mu.Lock()
@@ -127,6 +138,7 @@ func inBubble(
 		said := ""
 		ctx, stop := context.WithCancel(t.Context())
 		start := func() *Managed {
+			said = ""
 			m, err := NewManaged(t.Context(), []string{"pay.example.com"}, issuer, store,
 				slog.New(slog.DiscardHandler), func(text, _ string) {
 					mu.Lock()
@@ -234,6 +246,9 @@ func TestManagedWaitsForARateLimit(t *testing.T) {
 			t.Errorf("the problem is %q", problem())
 		}
 		restart()
+		if !strings.Contains(problem(), "it tries again at 2000-01-03 00:00 UTC") {
+			t.Errorf("after a restart, the problem is %q", problem())
+		}
 		time.Sleep(47 * time.Hour)
 		if synctest.Wait(); len(issuer.orders()) != 1 {
 			t.Errorf("%d orders while the limit lasts; want 1", len(issuer.orders()))
@@ -242,6 +257,79 @@ func TestManagedWaitsForARateLimit(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		if synctest.Wait(); len(issuer.orders()) != 2 || problem() != "" {
 			t.Errorf("%d orders, problem %q; want a certificate", len(issuer.orders()), problem())
+		}
+	})
+}
+
+// TestManagedByTheLeader shares one store among two processes. Only the one that leads orders, and
+// both serve what it gets and tell what went wrong.
+func TestManagedByTheLeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		issuer := &simulated{life: 90 * day, err: errors.New("down")}
+		shared := &memory{}
+		stores, problems := [2]*instance{}, [2]atomic.Value{}
+		var sources [2]*Managed
+		for n := range stores {
+			stores[n] = &instance{memory: shared}
+			report := func(text, _ string) { problems[n].Store(text) }
+			m, err := NewManaged(ctx, []string{"pay.example.com"}, issuer, stores[n],
+				slog.New(slog.DiscardHandler), report)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources[n] = m
+			go m.Run(ctx)
+		}
+		// serial returns the number of the certificate that both serve.
+		serial := func() *big.Int {
+			time.Sleep(2 * followInterval)
+			synctest.Wait()
+			var numbers [2]*big.Int
+			for n, m := range sources {
+				c, err := m.Certificate(&tls.ClientHelloInfo{ServerName: "pay.example.com"})
+				if err != nil {
+					return nil
+				}
+				numbers[n] = c.Leaf.SerialNumber
+			}
+			if numbers[0].Cmp(numbers[1]) != 0 {
+				t.Fatal("the two serve different certificates")
+			}
+			return numbers[0]
+		}
+		if serial() != nil || len(issuer.orders()) != 0 {
+			t.Fatalf("%d orders while none leads; want none", len(issuer.orders()))
+		}
+		stores[0].leads.Store(true)
+		if serial() != nil || len(issuer.orders()) != 1 {
+			t.Fatalf("%d orders of the leader; want 1, which failed", len(issuer.orders()))
+		}
+		for n := range problems {
+			if text, _ := problems[n].Load().(string); !strings.Contains(text, "issued no certificate") {
+				t.Errorf("process %d says %q; want what went wrong", n, text)
+			}
+		}
+		issuer.fail(nil)
+		time.Sleep(2 * time.Minute)
+		first := serial()
+		if first == nil || len(issuer.orders()) != 2 {
+			t.Fatalf("%d orders; want a second one, and its certificate served by both", len(issuer.orders()))
+		}
+		for n := range problems {
+			if problems[n].Load() != "" {
+				t.Errorf("process %d still says %q", n, problems[n].Load())
+			}
+		}
+		// The other one leads when the certificate is due.
+		stores[0].leads.Store(false)
+		stores[1].leads.Store(true)
+		time.Sleep(60 * day)
+		second := serial()
+		if second == nil || second.Cmp(first) == 0 || len(issuer.orders()) != 3 {
+			t.Errorf("%d orders; want one renewal, served by both", len(issuer.orders()))
 		}
 	})
 }

@@ -250,8 +250,8 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	}
 }
 
-// minValidity is how long a certificate must still be valid. One that renews itself has done so
-// earlier.
+// minValidity is how long a certificate must still be valid, or a quarter of its life if that is
+// shorter. One that renews itself has done so earlier.
 const minValidity = 14 * 24 * time.Hour
 
 // validity checks the certificate of the connection to PUBLIC_URL.
@@ -259,11 +259,12 @@ func validity(state *tls.ConnectionState) Result {
 	if state == nil {
 		return skipped("PUBLIC_URL is not https")
 	}
-	end := slices.MinFunc(
+	first := slices.MinFunc(
 		state.PeerCertificates,
 		func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) },
-	).NotAfter
-	if left := time.Until(end); left < minValidity {
+	)
+	end := first.NotAfter
+	if left := time.Until(end); left < min(minValidity, end.Sub(first.NotBefore)/4) {
 		return warned(
 			"renew the certificate, or check why it does not renew by itself",
 			"expires in %d days",

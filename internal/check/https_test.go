@@ -2,6 +2,8 @@ package check
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"notepay/internal/certs"
 	"notepay/internal/clientaddr"
@@ -88,6 +91,32 @@ func TestPlainPortKnowsTheCertificatesProblem(t *testing.T) {
 		if got := r.plainPort(t.Context()); got.State != Skipped {
 			t.Errorf("%+v; want it skipped", got)
 		}
+	}
+}
+
+func TestValidity(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name      string
+		age, left time.Duration
+		state     State
+		says      string
+	}{
+		{"renewed in time", 50 * day, 40 * day, OK, "valid until "},
+		{"not renewed", 77*day + time.Hour, 13*day - time.Hour, Warned, "expires in 12 days"},
+		{"of six days, renewed in time", 4 * day, 2 * day, OK, "valid until "},
+		{"of six days, not renewed", 5 * day, day + time.Hour, Warned, "expires in 1 days"},
+	} {
+		root := &x509.Certificate{NotBefore: time.Now().Add(-day), NotAfter: time.Now().Add(1000 * day)}
+		leaf := &x509.Certificate{NotBefore: time.Now().Add(-c.age), NotAfter: time.Now().Add(c.left)}
+		got := validity(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf, root}})
+		if got.State != c.state || !strings.Contains(got.Detail, c.says) {
+			t.Errorf("%s: %+v; want %v, %q", c.name, got, c.state, c.says)
+		}
+	}
+	if got := validity(nil); got.State != Skipped {
+		t.Errorf("without TLS: %+v; want it skipped", got)
 	}
 }
 

@@ -37,7 +37,7 @@ const maxClockDifference = 2 * time.Second
 
 // takeTurn lets one transaction of all instances write at a time. The statements after it see what
 // all transactions before it have committed, so what a transaction reads stays true until it commits.
-var takeTurn = `SELECT pg_advisory_xact_lock(` + strconv.Itoa(writersLock) + `)`
+var takeTurn = `SELECT pg_advisory_xact_lock(` + strconv.FormatInt(writersLock, 10) + `)`
 
 // postgresTx is a transaction of the writer. It sends statements whose results are not needed together
 // with the next one, or with COMMIT, so a transaction that reads nothing is one round trip.

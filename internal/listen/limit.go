@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,10 @@ import (
 // MaxConnections is how many connections may be open at once.
 const MaxConnections = 10_000
 
+// idleShare is the share of all connections, one in so many, that may wait for another request. An idle
+// connection takes some 40 kB, and closing it costs its client one handshake.
+const idleShare = 4
+
 // greedyShare is the share of all connections, one in so many, above which an address also loses
 // connections that are in use.
 const greedyShare = 4
@@ -27,16 +32,23 @@ const greedyShare = 4
 // Limited is a listener that bounds the open connections. Its ConnState must be the server's.
 type Limited struct {
 	net.Listener
-	max int
+	max, maxIdle int
 
 	mu    sync.Mutex
 	open  map[*conn]bool
 	count map[string]int // open connections by clientaddr.Key
+	idle  int            // open connections in http.StateIdle
 }
 
 // Limit returns a listener with at most max open connections.
 func Limit(l net.Listener, max int) *Limited {
-	return &Limited{Listener: l, max: max, open: map[*conn]bool{}, count: map[string]int{}}
+	return &Limited{
+		Listener: l,
+		max:      max,
+		maxIdle:  max / idleShare,
+		open:     map[*conn]bool{},
+		count:    map[string]int{},
+	}
 }
 
 // conn is a connection that is counted until it is closed.
@@ -46,21 +58,28 @@ type conn struct {
 	key   string
 	state http.ConnState // guarded by the limit's mutex
 	since time.Time      // of the state
-	once  sync.Once
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
-	c.once.Do(func() {
-		l := c.limit
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.open, c)
-		if l.count[c.key]--; l.count[c.key] == 0 {
-			delete(l.count, c.key)
-		}
-	})
+	c.limit.mu.Lock()
+	c.limit.forget(c)
+	c.limit.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// forget does not count a connection any more. The caller holds the mutex.
+func (l *Limited) forget(c *conn) {
+	if !l.open[c] {
+		return
+	}
+	delete(l.open, c)
+	if l.count[c.key]--; l.count[c.key] == 0 {
+		delete(l.count, c.key)
+	}
+	if c.state == http.StateIdle {
+		l.idle--
+	}
 }
 
 // SetLinger sets the linger time, so that web.Abort can reset the connection.
@@ -130,7 +149,8 @@ func (l *Limited) before(a, b *conn) bool {
 	return a.since.Before(b.since)
 }
 
-// ConnState is the hook of http.Server that tells which connections are idle.
+// ConnState is the hook of http.Server that tells which connections are idle. It closes some of them if
+// there are too many.
 func (l *Limited) ConnState(c net.Conn, state http.ConnState) {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -140,8 +160,46 @@ func (l *Limited) ConnState(c net.Conn, state http.ConnState) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	counted.state, counted.since = state, time.Now()
+	var victims []*conn
+	if l.open[counted] {
+		if counted.state == http.StateIdle {
+			l.idle--
+		}
+		if state == http.StateIdle {
+			l.idle++
+		}
+		counted.state, counted.since = state, time.Now()
+		victims = l.excess()
+	}
+	l.mu.Unlock()
+	for _, v := range victims {
+		_ = v.Conn.Close()
+	}
+}
+
+// excess forgets idle connections if there are too many, and returns them for closing. It forgets more
+// than it has to, so that it is seldom called. The caller holds the mutex.
+func (l *Limited) excess() []*conn {
+	if l.idle <= l.maxIdle {
+		return nil
+	}
+	var idle []*conn
+	for c := range l.open {
+		if c.state == http.StateIdle {
+			idle = append(idle, c)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *conn) int {
+		if l.before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	victims := idle[:l.idle-l.maxIdle+l.maxIdle/8]
+	for _, c := range victims {
+		l.forget(c)
+	}
+	return victims
 }
 
 // Open returns the number of open connections.

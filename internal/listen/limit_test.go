@@ -52,11 +52,8 @@ func TestLimitSparesOthers(t *testing.T) {
 	t.Parallel()
 	l := Limit(nil, 8)
 	add := func(key string, state http.ConnState, since int) *conn {
-		one, other := net.Pipe()
-		t.Cleanup(func() { _ = other.Close() })
-		c := &conn{Conn: one, limit: l, key: key, state: state, since: time.Unix(int64(since), 0)}
-		l.open[c] = true
-		l.count[key]++
+		c := accepted(t, l, key, state)
+		c.since = time.Unix(int64(since), 0)
 		return c
 	}
 	customer := add("customer", http.StateIdle, 1) // the oldest of all
@@ -75,14 +72,66 @@ func TestLimitSparesOthers(t *testing.T) {
 	}
 }
 
+// accepted returns a connection of an address as Accept does.
+func accepted(t *testing.T, l *Limited, key string, state http.ConnState) *conn {
+	t.Helper()
+	one, other := net.Pipe()
+	t.Cleanup(func() { _ = other.Close() })
+	c := &conn{Conn: one, limit: l, key: key, since: time.Now()}
+	l.open[c] = true
+	l.count[key]++
+	l.ConnState(c, state)
+	return c
+}
+
+// TestLimitOfIdle makes more connections idle than a quarter of all. Those of the address with the
+// most are closed, the oldest first, and none that is in use.
+func TestLimitOfIdle(t *testing.T) {
+	t.Parallel()
+	const max = 400
+	l := Limit(nil, max)
+	customer := accepted(t, l, "customer", http.StateIdle) // the oldest of all
+	working := accepted(t, l, "stranger", http.StateActive)
+	var strangers []*conn
+	for range 3 * max / idleShare {
+		strangers = append(strangers, accepted(t, l, "stranger", http.StateIdle))
+		if l.idle > max/idleShare {
+			t.Fatalf("%d connections are idle; want at most %d", l.idle, max/idleShare)
+		}
+	}
+	for i, c := range strangers[1:] {
+		if l.open[strangers[i]] && !l.open[c] {
+			t.Fatalf("connection %d is closed before the older one", i+1)
+		}
+	}
+	if newest := strangers[len(strangers)-1]; !l.open[customer] || !l.open[working] || !l.open[newest] {
+		t.Error("another connection than an old one of the stranger is closed")
+	}
+	closed := strangers[0]
+	if _, err := closed.Write([]byte("x")); err == nil {
+		t.Error("a connection that is not counted is open")
+	}
+	before := l.idle
+	for range 2 { // what the server does with it afterwards
+		_ = closed.Close()
+		l.ConnState(closed, http.StateClosed)
+	}
+	open := len(l.open)
+	l.ConnState(customer, http.StateActive)
+	_ = customer.Close()
+	if l.idle != before-1 || len(l.open) != open-1 {
+		t.Errorf("%d idle of %d; want %d of %d", l.idle, len(l.open), before-1, open-1)
+	}
+}
+
 func TestInheritedNeedsItsProcess(t *testing.T) {
 	t.Parallel()
 	for _, env := range []map[string]string{
 		{}, {"LISTEN_FDS": "1"}, {"LISTEN_FDS": "1", "LISTEN_PID": "1"}, {"LISTEN_FDS": "x", "LISTEN_PID": "1"},
 	} {
-		main, plain, err := Inherited(func(n string) string { return env[n] })
-		if main != nil || plain != nil || err != nil {
-			t.Errorf("%v: %v %v %v; want no sockets", env, main, plain, err)
+		h, err := inherited(func(n string) string { return env[n] })
+		if h.main != nil || h.redirect != nil || len(h.kept) > 0 || err != nil {
+			t.Errorf("%v: %v %v; want no sockets", env, h, err)
 		}
 	}
 }

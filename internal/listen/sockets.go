@@ -14,34 +14,53 @@ import (
 type Sockets struct {
 	Main     net.Listener
 	Redirect net.Listener // for http:// beside the built-in HTTPS; nil for none
+
+	own []string // the names of those that no socket unit opened
 }
 
-// Open takes the sockets that systemd opened, and opens those that are missing. The error says which
-// setting to change.
+// Open takes the sockets that systemd opened, and opens those that are missing. systemd keeps what
+// notepay opened itself, so that the next process gets it and no connection is refused in between.
+// The error says which setting to change.
 func Open(s *config.Settings) (o Sockets, err error) {
-	if o.Main, o.Redirect, err = Inherited(os.Getenv); err != nil {
+	h, err := inherited(os.Getenv)
+	if err != nil {
 		return o, err
 	}
+	o = Sockets{Main: h.main, Redirect: h.redirect}
 	redirects := s.TLS() && s.TLSRedirectAddr != config.RedirectOff
 	if o.Main == nil && !redirects {
 		o.Main, o.Redirect = o.Redirect, nil // behind a proxy, the only socket may be named http
 	}
 	if o.Main == nil {
-		if o.Main, err = net.Listen("tcp", s.Address()); err != nil {
-			return o, errors.Join(mainError(s, err), o.Close())
+		if o.Main, err = h.open(keptMain, s.Address()); err != nil {
+			return o, errors.Join(mainError(s, err), o.Close(), h.drop())
 		}
+		o.own = append(o.own, keptMain)
 	}
 	switch {
 	case !redirects && o.Redirect != nil:
 		err = o.Redirect.Close()
 		o.Redirect = nil
-		return o, err
 	case redirects && o.Redirect == nil:
-		if o.Redirect, err = net.Listen("tcp", s.TLSRedirectAddr); err != nil {
-			return o, errors.Join(redirectError(s, err), o.Close())
+		if o.Redirect, err = h.open(keptRedirect, s.TLSRedirectAddr); err != nil {
+			return o, errors.Join(redirectError(s, err), o.Close(), h.drop())
 		}
+		o.own = append(o.own, keptRedirect)
 	}
-	return o, nil
+	return o, errors.Join(err, h.drop())
+}
+
+// Keep lets systemd keep the sockets that notepay opened itself for the next process. It does nothing
+// without systemd.
+func (o Sockets) Keep() (err error) {
+	for _, name := range o.own {
+		l := o.Main
+		if name == keptRedirect {
+			l = o.Redirect
+		}
+		err = errors.Join(err, keep(name, l))
+	}
+	return err
 }
 
 // Close closes the sockets. A server may have closed them already.

@@ -17,7 +17,21 @@ import (
 )
 
 // Notify sends a state such as READY=1. It does nothing without NOTIFY_SOCKET.
-func Notify(getenv func(string) string, state string) (err error) {
+func Notify(getenv func(string) string, state string) error { return send(getenv, state, nil) }
+
+// Keep gives systemd a copy of a file under a name, which may hold no colon. The next process of the
+// service gets it (FileDescriptorStoreMax in the unit). Keep does nothing without NOTIFY_SOCKET.
+func Keep(getenv func(string) string, name string, file *os.File) error {
+	return send(getenv, "FDSTORE=1\nFDNAME="+name, file)
+}
+
+// Drop makes systemd close what Keep gave it under a name.
+func Drop(getenv func(string) string, name string) error {
+	return Notify(getenv, "FDSTOREREMOVE=1\nFDNAME="+name)
+}
+
+// send sends a state, with a file if there is one.
+func send(getenv func(string) string, state string, file *os.File) (err error) {
 	socket := getenv("NOTIFY_SOCKET")
 	if socket == "" {
 		return nil
@@ -30,6 +44,9 @@ func Notify(getenv func(string) string, state string) (err error) {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	if file != nil {
+		return sendFile(c, state, file)
+	}
 	_, err = c.Write([]byte(state))
 	return err
 }
@@ -46,18 +63,18 @@ func watchdog(getenv func(string) string) time.Duration {
 // Run reports that the service is ready, and then signs of life, until ctx ends. It sends one
 // whenever alive has returned. An alive that hangs makes systemd restart the service.
 func Run(ctx context.Context, getenv func(string) string, log *slog.Logger, alive func(context.Context)) {
-	send := func(state string) {
+	tell := func(state string) {
 		if err := Notify(getenv, state); err != nil {
 			log.Warn("systemd not notified", "err", err)
 		}
 	}
-	send("READY=1")
+	tell("READY=1")
 	if every := watchdog(getenv) / 3; every > 0 {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			alive(ctx)
-			send("WATCHDOG=1")
+			tell("WATCHDOG=1")
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -65,5 +82,5 @@ func Run(ctx context.Context, getenv func(string) string, log *slog.Logger, aliv
 		}
 	}
 	<-ctx.Done()
-	send("STOPPING=1")
+	tell("STOPPING=1")
 }

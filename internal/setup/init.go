@@ -2,8 +2,6 @@ package setup
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +56,7 @@ func Init(ctx context.Context, c InitConfig) error {
 		{"Webhook", w.webhook},
 		{"Notehub", w.notehub},
 		{"Machines", w.machines},
-		{"Help and console", w.people},
+		{"Help and alerts", w.people},
 	} {
 		w.say("\n%d of 7  %s", n+1, step.title)
 		if err := step.do(ctx); err != nil {
@@ -487,56 +485,4 @@ func (w *wizard) route(ctx context.Context) error {
 	}
 	w.say("  Route    to %s was created in Notehub.", target)
 	return w.err
-}
-
-func (w *wizard) people(context.Context) error {
-	err := w.askField(field{
-		name:     "SUPPORT_CONTACT",
-		question: "  Your e-mail address, telephone number or web address, for customers in trouble",
-	})
-	if err != nil {
-		return err
-	}
-	if token, err := w.current("OPERATOR_TOKEN"); err != nil {
-		return err
-	} else if token == "" {
-		if token, err = newToken(); err != nil {
-			return err
-		}
-		w.set("OPERATOR_TOKEN", token)
-	}
-	return w.save()
-}
-
-// summary says what the operator has to do next.
-func (w *wizard) summary() {
-	address, err := w.current("PUBLIC_URL")
-	if w.err == nil {
-		w.err = err
-	}
-	w.say("\n%s is complete. What is left:", w.c.File)
-	alerts, err := w.current("ALERT_URLS")
-	if w.err == nil {
-		w.err = err
-	}
-	if alerts == "" {
-		w.left = append(w.left, "Set ALERT_URLS, so that problems reach your phone: README.md, Install, step 5.")
-	}
-	for _, text := range append(
-		w.left,
-		"Start notepay: README.md, Install, step 3.",
-		"Run notepay check.",
-		"Print stickers at "+address+"/operator. OPERATOR_TOKEN in "+w.c.File+" opens it.",
-	) {
-		w.say("  - %s", text)
-	}
-}
-
-// newToken returns 192 random bits.
-func newToken() (string, error) {
-	var random [24]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(random[:]), nil
 }

@@ -72,7 +72,7 @@ func usual() []string {
 		"", "Warm wash", "eur", "3.50", "45m", "n", // makes a price
 		fixture.Project, "y", "client", "secret-of-client",
 		"y",
-		"help@example.com",
+		"help@example.com", "",
 	}
 }
 
@@ -121,7 +121,7 @@ func TestInit(t *testing.T) {
 
 	// Enter keeps everything, and nothing is made twice.
 	before := b.read()
-	if _, code := b.begin("", "", "", "", "", "", "", "", "", ""); code != 0 || b.read() != before ||
+	if _, code := b.begin("", "", "", "", "", "", "", "", "", "", ""); code != 0 || b.read() != before ||
 		b.made() != [3]int{1, 1, 1} || b.applied("POST /v1/payment_links") != 0 {
 		t.Errorf("exit code %d, made %v; want nothing to change:\n%s", code, b.made(), b.read())
 	}
@@ -137,6 +137,7 @@ func TestInitAsksAgainForWhatTheVendorsRefuse(t *testing.T) {
 		"app:another", "y", "client", "secret-of-another", "", "secret-of-client", fixture.Project, "", "",
 		"maybe", "n",
 		"help@example.com",
+		"https://push.example.com hunter2", "ntfy://ntfy.sh/laundry-k8x2vq7m4t",
 	)
 	if code != 0 {
 		t.Fatalf("exit code %d", code)
@@ -144,6 +145,7 @@ func TestInitAsksAgainForWhatTheVendorsRefuse(t *testing.T) {
 	for _, want := range []string{
 		"must not have a path", "publishable key", "Invalid API Key", "No such price", "written like 3.50",
 		"a duration such as 90s", "client authentication failed", "does not exist", "Enter y or n",
+		"number 1: ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing says %q", want)
@@ -153,6 +155,9 @@ func TestInitAsksAgainForWhatTheVendorsRefuse(t *testing.T) {
 	price, err := b.client().V1Prices.Retrieve(t.Context(), values["STRIPE_PRICE_ID"], nil)
 	if err != nil || price.Metadata["access_code"] != "true" || price.Metadata["duration"] != "" {
 		t.Errorf("the price is %+v, %v; want one with a code and no duration", price, err)
+	}
+	if values["ALERT_URLS"] != "ntfy://ntfy.sh/laundry-k8x2vq7m4t" || strings.Contains(out, "hunter2") {
+		t.Errorf("ALERT_URLS is %q; want the recipient that the setting's rule takes", values["ALERT_URLS"])
 	}
 	if values["CONFIRM_WITHIN"] != "0" || values["NOTEHUB_ROUTE_TOKEN"] != "" || b.notehub.RouteToken() != "" {
 		t.Errorf("settings %v; want no route", values)
@@ -185,7 +190,7 @@ func TestInitWithAPersonalAccessTokenAndNoDevice(t *testing.T) {
 	b := newBeginner(t)
 	b.notehub.RemoveDevice(fixture.Washer)
 	out, code := b.begin("http://localhost:3000", fixture.TestKey, "", "Wash", "eur", "3.50", "", "", "off",
-		fixture.Project, "n", "wrong-token", fixture.HubToken, "y", "help@example.com")
+		fixture.Project, "n", "wrong-token", fixture.HubToken, "y", "help@example.com", "")
 	values := b.values()
 	if code != 0 || values["NOTEHUB_TOKEN"] != fixture.HubToken || values["STRIPE_WEBHOOK_SECRET"] != "off" ||
 		values["NOTEHUB_ROUTE_TOKEN"] != "" || b.notehub.RouteToken() != "" {
@@ -206,7 +211,7 @@ func TestInitWithARouteThatNotehubRefuses(t *testing.T) {
 		t.Errorf("exit code %d; want the way by hand", code)
 	}
 	b.notehub.Clear("POST /v1/projects/{project}/routes")
-	if _, code := b.begin("", "", "", "", "", "", "", "", "", ""); code != 0 ||
+	if _, code := b.begin("", "", "", "", "", "", "", "", "", "", ""); code != 0 ||
 		b.notehub.RouteToken() != b.values()["NOTEHUB_ROUTE_TOKEN"] {
 		t.Errorf("exit code %d; want the next run to make the route", code)
 	}
@@ -218,7 +223,7 @@ func TestInitWithARouteThatExists(t *testing.T) {
 	b := newBeginner(t)
 	b.notehub.SetRoute("https://pay.example.com/webhook/notehub", "the-secret-of-earlier")
 	answers := usual()
-	answers = append(answers[:len(answers)-1], "the-secret-of-earlier", "help@example.com")
+	answers = append(answers[:len(answers)-2], "the-secret-of-earlier", "help@example.com", "")
 	if _, code := b.begin(answers...); code != 0 || b.values()["NOTEHUB_ROUTE_TOKEN"] != "the-secret-of-earlier" {
 		t.Errorf("exit code %d, %v; want the route's secret", code, b.values())
 	}
@@ -241,7 +246,7 @@ func TestInitAsksWhoSpeaksHTTPS(t *testing.T) {
 	for _, run := range []struct {
 		answer, want string
 	}{{"", "pay.example.com"}, {"n", ""}, {"", ""}, {"y", "pay.example.com"}} {
-		out, code := b.begin("", run.answer, "", "", "", "", "", "", "", "")
+		out, code := b.begin("", run.answer, "", "", "", "", "", "", "", "", "")
 		if got := b.values()["TLS_DOMAINS"]; code != 0 || got != run.want ||
 			strings.Contains(out, "docs/proxies.md") != (run.want == "") {
 			t.Errorf("after %q: exit code %d, TLS_DOMAINS %q; want %q", run.answer, code, got, run.want)
@@ -249,7 +254,7 @@ func TestInitAsksWhoSpeaksHTTPS(t *testing.T) {
 	}
 	// Another address takes the certificate with it, and localhost needs none.
 	for address, want := range map[string]string{"shop.example.com": "shop.example.com", "http://localhost:3000": ""} {
-		answers := []string{address, "", "", "", "", "", "", "", "", "", ""}
+		answers := []string{address, "", "", "", "", "", "", "", "", "", "", ""}
 		if want != "" {
 			answers[1] = "y"
 		}

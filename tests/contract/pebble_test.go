@@ -48,10 +48,16 @@ type authority struct {
 // newAuthority starts an authority whose certificates are valid for a time.
 func newAuthority(t *testing.T, validity time.Duration) *authority {
 	t.Helper()
+	return newAuthorityAt(t, freeAddr(t), validity)
+}
+
+// newAuthorityAt is newAuthority with the address that the authority takes for port 80.
+func newAuthorityAt(t *testing.T, redirectAddr string, validity time.Duration) *authority {
+	t.Helper()
 	if err := os.Setenv("PEBBLE_VA_NOSLEEP", "1"); err != nil {
 		t.Fatal(err)
 	}
-	a := &authority{T: t, redirectAddr: freeAddr(t), address: "127.0.0.1"}
+	a := &authority{T: t, redirectAddr: redirectAddr, address: "127.0.0.1"}
 	resolver, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -168,12 +168,30 @@ func TestProxies(t *testing.T) {
 	})
 	t.Run("Traefik", func(t *testing.T) {
 		t.Parallel()
-		// Traefik is not in Debian, so only the form of the text is checked.
 		text := configuration(t, "yaml")
 		for _, want := range []string{"Host(`" + domain + "`)", "service: notepay", "url: http://127.0.0.1:3000"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the configuration lacks %q", want)
 			}
+		}
+		traefik := os.Getenv("TRAEFIK")
+		if traefik == "" {
+			t.Skip("TRAEFIK names no program, and Debian has none: only the form of the text was checked")
+		}
+		dir, addr := t.TempDir(), freeAddr(t)
+		certFile, keyFile, roots := ownCertificate(t, dir)
+		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
+		local := replaced(t, text, "http://127.0.0.1:3000", p.url,
+			"tls:\n        certResolver: letsencrypt", "tls: {}") +
+			fmt.Sprintf("tls:\n  certificates:\n    - certFile: %s\n      keyFile: %s\n", certFile, keyFile)
+		static := fmt.Sprintf("global: {checkNewVersion: false, sendAnonymousUsage: false}\n"+
+			"entryPoints:\n  websecure:\n    address: %s\nproviders:\n  file:\n    filename: %s\n",
+			addr, write(t, dir, "dynamic.yml", local))
+		startProxy(t, exec.Command(traefik, "--configfile="+write(t, dir, "traefik.yml", static)))
+		client := throughProxy(t, "https://"+domain, addr, roots)
+		r, err := client.Get("https://" + domain + "/health")
+		if status, _ := reply(t, r, err); status != http.StatusOK || r.ProtoMajor != 2 {
+			t.Errorf("/health: %d over %s; want 200 over HTTP/2", status, r.Proto)
 		}
 	})
 }

@@ -49,14 +49,21 @@ type world struct {
 // two proxies. A nil proxy passes everything.
 func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	t.Helper()
+	return newWorldOver(t, nil, stripeProxy, notehubProxy)
+}
+
+// newWorldOver is newWorld with the client that sends webhooks. A nil client uses the network.
+func newWorldOver(t *testing.T, webhooks *http.Client, stripeProxy, notehubProxy proxy) *world {
+	t.Helper()
 	w := &world{T: t, bell: newBell()}
-	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t}) // accepts any test key
+	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t, Client: webhooks}) // accepts any test key
 	w.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
 		ClientID:     clientID,
 		ClientSecret: clientSecret,
 		Token:        accessToken,
 		Project:      project,
 		Report:       t,
+		Client:       webhooks,
 	})
 	w.stripe.Watch(func(sandbox.Exchange) { w.ring() })
 	w.notehub.Watch(func(sandbox.Exchange) { w.ring() })
