@@ -1,4 +1,4 @@
-.PHONY: demo build test race histories postgres mutants contract check fuzz kill chaos bench sustain help
+.PHONY: demo build test race histories postgres mutants contract check fuzz kill chaos storm movetest upgradetest bench sustain help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	@go build -o bin/notepay-demo . && exec bin/notepay-demo demo
@@ -18,6 +18,9 @@ test:  ## all tests but those below; needs nothing but Go, three minutes on two 
 
 race:  ## the same tests with the race detector; needs a C compiler
 	go test -race -shuffle=on -parallel 16 -timeout 25m $(PACKAGES)
+
+# Gives a command a PostgreSQL server of its own, where one is installed. Elsewhere the tests that need one are skipped.
+POSTGRES = $(if $(wildcard /usr/lib/postgresql/*/bin/initdb),tests/postgres.sh)
 
 HISTORIES ?= 100000
 REALHISTORIES ?= 1000
@@ -51,15 +54,27 @@ kill:  ## the service is killed again and again for KILLTIME, and nothing may be
 	NOTEPAY_KILL_TIME=$(KILLTIME) go test -race -count=1 -timeout 0 -run TestKill -v ./tests/process
 
 CHAOSTIME ?= 90s
-chaos: ## a third of all calls fails, events are lost, machines break and the service is killed for CHAOSTIME: every payment comes to its end
-	NOTEPAY_CHAOS_TIME=$(CHAOSTIME) go test -race -count=1 -timeout 0 -parallel 3 -run '^TestChaos$$' -v ./tests/process
+chaos: ## a third of all calls fails, events are lost, machines break, the service is killed and its database crashes for CHAOSTIME: every payment comes to its end
+	NOTEPAY_CHAOS_TIME=$(CHAOSTIME) $(POSTGRES) go test -race -count=1 -timeout 0 -parallel 5 -run '^TestChaos$$' -v ./tests/process
+
+STORMTIME ?= 60s
+storm: ## three instances share a PostgreSQL server, directly and through pgbouncer; they are killed, the server crashes and the lead changes for STORMTIME
+	NOTEPAY_STORM_TIME=$(STORMTIME) tests/postgres.sh go test -race -count=1 -timeout 0 -run '^TestInstances(StormBehindAPooler|WithoutALeader)?$$' -v ./tests/process
+
+MOVEPAYMENTS ?= 100000
+movetest: ## a ledger with MOVEPAYMENTS payments moves from SQLite to PostgreSQL, is killed ten times on the way, and is equal in the end
+	NOTEPAY_MOVE_PAYMENTS=$(MOVEPAYMENTS) tests/postgres.sh go test -count=1 -timeout 60m -run '^TestPostgresMoveKilled$$' -v ./tests/process
+
+UPGRADEPAYMENTS ?= 500000
+upgradetest: ## two instances are under load while a newer one changes a schema with UPGRADEPAYMENTS payments
+	NOTEPAY_UPGRADE_PAYMENTS=$(UPGRADEPAYMENTS) POSTGRES_FSYNC=on tests/postgres.sh go test -count=1 -timeout 30m -run '^TestInstancesUpgrade$$' -v ./tests/process
 
 BASE ?=
 PART ?=
 ROUNDS ?= 8
 bench: ## the figures of docs/performance.md, measured anew on a machine that does nothing else; PART=webhook,wire measures these only, BASE=commit compares with a commit in ROUNDS pairs
 ifeq ($(BASE),)
-	NOTEPAY_BENCH=1 NOTEPAY_BENCH_PART="$(PART)" go test -count=1 -timeout 30m -run '^TestBench$$' -v ./tests/bench
+	NOTEPAY_BENCH=1 NOTEPAY_BENCH_PART="$(PART)" POSTGRES_FSYNC=on $(POSTGRES) go test -count=1 -timeout 60m -run '^TestBench$$' -v ./tests/bench
 	@cat docs/performance.md
 else
 	NOTEPAY_BENCH_BASE="$(BASE)" NOTEPAY_BENCH_PART="$(PART)" NOTEPAY_BENCH_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -run '^TestPairs$$' -v ./tests/bench

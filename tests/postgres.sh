@@ -4,6 +4,7 @@
 #   tests/postgres.sh go test ./internal/ledger
 #   tests/postgres.sh -     reads verbs from standard input and answers each with a line: stop, restart, crash, promote, hang, resume. It ends with its input.
 #
+# The server does not wait for its disk, unless POSTGRES_FSYNC=on.
 # It needs the server's programs (Debian: apt-get install postgresql). PostgreSQL refuses to run as root, so root starts it as "postgres".
 set -euo pipefail
 
@@ -18,7 +19,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/notepay-postgres-XXXXXX")
 chmod 755 "$dir"
 [ "${#as[@]}" = 0 ] || chown postgres "$dir"
 ctl() { (cd "$dir" && "${as[@]}" "$bin/pg_ctl" -D "$dir/data" -s -w -t 30 -m fast -l "$dir/server.log" "$@" </dev/null); }
-begin() { ctl -o "-h 127.0.0.1 -p $port -k '$dir' -c fsync=off -c max_connections=400" start; }
+begin() { ctl -o "-h 127.0.0.1 -p $port -k '$dir' -c fsync=${POSTGRES_FSYNC:-off} -c max_connections=400" start; }
 servers() { # the first process and its children
 	local first
 	first=$(head -1 "$dir/data/postmaster.pid")

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"notepay/internal/dsn"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +54,31 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 	delete(sums, schema)
 	if gone := slices.Collect(maps.Keys(sums)); len(gone) > 0 {
 		t.Errorf("%q are gone: a ledger that has seen them would be refused as a newer one", gone)
+	}
+}
+
+// Other instances sell while a migration runs, and none of them can record anything until it ends.
+func TestMigrationsLeaveLargeTablesAlone(t *testing.T) {
+	t.Parallel()
+	const large = `(payments|attempts|stripe_events|confirmations|audit|sessions|encrypted_notes)\b`
+	slow := regexp.MustCompile(`(?is)\b(INDEX\s+\w+\s+ON|UPDATE|DELETE\s+FROM|INTO\s+\w+[^;]*\bFROM)\s+` + large)
+	for _, text := range []string{
+		"CREATE INDEX payments_x ON payments (rev);",
+		"create unique index x on attempts (at) where at > 5;",
+		"UPDATE payments SET rev = 0;",
+		"INSERT INTO other (id)\n\tSELECT id FROM stripe_events;",
+	} {
+		if !slow.MatchString(text) {
+			t.Errorf("%q is not found", text)
+		}
+	}
+	for _, m := range programMigrations(t) {
+		if m.name <= needsMigration { // instances of other versions waited for the end of these
+			continue
+		}
+		if found := slow.FindString(m.text); found != "" {
+			t.Errorf("%s has %q: that takes as long as there are payments; see docs/adr/0021", m.name, found)
+		}
 	}
 }
 

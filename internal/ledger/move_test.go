@@ -330,6 +330,61 @@ func TestPostgresMoveOfALedgerInUse(t *testing.T) {
 	}
 }
 
+// Someone changes the database between the copy and the comparison. The file is not sealed, and the
+// next call copies everything again.
+func TestPostgresMoveOfADifference(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ change, report string }{
+		"another value": {
+			`UPDATE payments SET amount = amount + 1 WHERE session_id = 'cs_p00003'`,
+			"differs in amount",
+		},
+		"a row too few": {
+			`DELETE FROM attempts WHERE n = (SELECT max(n) FROM attempts)`,
+			"one side has more",
+		},
+		"a row too many": {
+			`INSERT INTO facts (name, value) VALUES ('zzz', 1)`,
+			"one side has more",
+		},
+		"a value in place of NULL": {
+			`UPDATE devices SET last_activity = 0 WHERE uid = 'dev:1'`,
+			"differs in last_activity",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, database := ledgerToMove(t, 5), postgresURL(t)
+			var reports []string
+			m := &move{report: func(line string) { reports = append(reports, line) }}
+			m.reached = func(stage string) error {
+				if stage == "copied variables" { // the last table
+					administer(t, database, c.change)
+				}
+				return nil
+			}
+			if _, err := m.run(t.Context(), path, database); err == nil || !strings.Contains(err.Error(), "differ") {
+				t.Errorf("the move ended with %v; want that both sides differ", err)
+			}
+			if !strings.Contains(strings.Join(reports, "\n"), c.report) {
+				t.Errorf("it reports %q; want %q", reports, c.report)
+			}
+			wantHalf(t, path, database)
+			closeLedger(t, open(t, path)) // still works
+			before := content(t, "sqlite", path)
+			if _, err := moveTo(t, path, database); err != nil {
+				t.Fatalf("the next call: %v", err)
+			}
+			after := content(t, "pgx", database)
+			for table, want := range before {
+				if !slices.Equal(after[table], want) {
+					t.Errorf("%s: %d rows, before %d; or they differ", table, len(after[table]), len(want))
+				}
+			}
+		})
+	}
+}
+
 func TestPostgresMoveRefuses(t *testing.T) {
 	t.Parallel()
 	path := ledgerToMove(t, 1)

@@ -78,14 +78,6 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 	defer conn.Close()
 	l := &Ledger{reads: readPool{DB: db}}
 	tx := &Tx{db: newPreparedConn(conn, nil), Now: noon()}
-	list := func(f Filter) func() error {
-		f.Limit = 10
-		return func() error {
-			_, _, err := l.Payments(t.Context(), f)
-			return err
-		}
-	}
-
 	whole := regexp.MustCompile(
 		`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`,
 	)
@@ -101,7 +93,46 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		"an attempt",
 		"a call under way",
 	}
-	for _, c := range append([]asked{
+	for _, c := range frequentQueries(t.Context(), l, tx) {
+		t.Run(c.name, func(t *testing.T) {
+			seen = nil
+			if err := c.ask(); err != nil && !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+			if len(seen) == 0 {
+				t.Fatal("no statement was seen")
+			}
+			for _, statement := range seen {
+				steps := plan(t, plain, statement)
+				if isNew && slices.Contains(forEach, c.name) &&
+					slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
+					t.Errorf("%s: a table is built for it", statement)
+				}
+				for via := range strings.SplitSeq(c.via, " & ") {
+					if !strings.Contains(strings.Join(steps, "\n"), via) {
+						t.Errorf("%s: %q; want it through %s", statement, steps, via)
+					}
+				}
+				for _, step := range steps {
+					if whole.MatchString(step) || sorted.MatchString(step) {
+						t.Errorf("%s: %s", statement, step)
+					}
+				}
+			}
+		})
+	}
+}
+
+// frequentQueries returns the queries of all paths, which run in tx or read l.
+func frequentQueries(ctx context.Context, l *Ledger, tx *Tx) []asked {
+	list := func(f Filter) func() error {
+		f.Limit = 10
+		return func() error {
+			_, _, err := l.Payments(ctx, f)
+			return err
+		}
+	}
+	return append([]asked{
 		{
 			"the fresh ones that are due",
 			func() error { return second(tx.DueForNotehub(false, 10)).err },
@@ -130,7 +161,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 			"payments_in_doubt",
 		},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
-		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
+		{"all who hold one", func() error { return second(l.Occupants(ctx)).err }, "payments_one_timed"},
 		{
 			"the last of a device",
 			func() error { return second(tx.LastOfDevice("dev:1", 10)).err },
@@ -144,10 +175,10 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		},
 		{
 			"the answers to a credit",
-			func() error { return second(l.Confirmations(t.Context(), "x")).err },
+			func() error { return second(l.Confirmations(ctx, "x")).err },
 			"confirmations_of_credit",
 		},
-		{"a cursor", func() error { return second(l.Cursor(t.Context(), "x")).err }, ""},
+		{"a cursor", func() error { return second(l.Cursor(ctx, "x")).err }, ""},
 		{"moving a cursor", func() error { return tx.SetCursor("x", "1") }, ""},
 		{"a pause", func() error { return second(tx.PauseOf("dev:1")).err }, ""},
 		{
@@ -157,7 +188,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		},
 		{
 			"what was done to a subject",
-			func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err },
+			func() error { _, _, err := l.Audits(ctx, "dev:1", 10, ""); return err },
 			"audit_of_subject",
 		},
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
@@ -184,47 +215,47 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"a new session", func() error { return tx.AddSession(session("cs_1", noon())) }, ""},
 		{
 			"the open session of a buyer",
-			func() error { return second(l.BuyerSession(t.Context(), "browser", "dev:1", "price_1")).err },
+			func() error { return second(l.BuyerSession(ctx, "browser", "dev:1", "price_1")).err },
 			"sessions_of_buyer",
 		},
 		{"a session that has ended", func() error { return tx.EndSession("cs_1") }, ""},
 		{
 			"the sessions that are open",
-			func() error { return second(l.OpenSessions(t.Context(), true, noon())).err },
+			func() error { return second(l.OpenSessions(ctx, true, noon())).err },
 			"sessions_end",
 		},
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
 		{"a fact", func() error { return second(tx.Meta("x")).err }, ""},
-		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
+		{"a payment by any key", func() error { return second(l.Payment(ctx, "x")).err }, ""},
 		{"a payment by its token", func() error {
-			return second(l.PaymentOfToken(t.Context(), payment.TokenOf(payment.CreditID("x"), [16]byte{}))).err
+			return second(l.PaymentOfToken(ctx, payment.TokenOf(payment.CreditID("x"), [16]byte{}))).err
 		}, ""},
 		{
 			"a payment by a token from before",
-			func() error { return second(l.PaymentOfToken(t.Context(), "x")).err },
+			func() error { return second(l.PaymentOfToken(ctx, "x")).err },
 			"payments_of_old_token",
 		},
 		{
 			"payments by their tokens",
-			func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err },
+			func() error { return second(l.PaymentsOfTokens(ctx, []string{"x", "y"})).err },
 			"",
 		},
-		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
+		{"the attempts of a payment", func() error { return second(l.Attempts(ctx, "x")).err }, ""},
 		{
 			"the attempts of some payments",
-			func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err },
+			func() error { return second(l.AttemptsOf(ctx, "x", "y")).err },
 			"attempts USING PRIMARY KEY",
 		},
-		{"a request", func() error { return second(l.HasRequest(t.Context(), "x")).err }, ""},
+		{"a request", func() error { return second(l.HasRequest(ctx, "x")).err }, ""},
 		{"beginning a request", func() error {
 			_, _, err := tx.BeginRequest("key:1", "x")
 			return errors.Join(err, tx.AnswerRequest("key:1", "y"))
 		}, ""},
-		{"a session that was made", func() error { return second(l.HasSession(t.Context(), "x")).err }, ""},
-		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
-		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
+		{"a session that was made", func() error { return second(l.HasSession(ctx, "x")).err }, ""},
+		{"the figures", func() error { return second(l.Stats(ctx)).err }, ""},
+		{"the newest events", func() error { return second(l.Events(ctx, 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},
 		{"the next page", list(Filter{Cursor: "1-cr_x"}), "payments_newest"},
 		{"a device's payments", list(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
@@ -236,34 +267,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 			"payments_of_device",
 		},
 		{"those in one state", list(Filter{Funds: funds(payment.Paid), Delivery: delivery(payment.Queued)}), ""},
-	}, searches(t.Context(), l)...) {
-		t.Run(c.name, func(t *testing.T) {
-			seen = nil
-			if err := c.ask(); err != nil && !errors.Is(err, ErrNotFound) {
-				t.Fatal(err)
-			}
-			if len(seen) == 0 {
-				t.Fatal("no statement was seen")
-			}
-			for _, statement := range seen {
-				steps := plan(t, plain, statement)
-				if isNew && slices.Contains(forEach, c.name) &&
-					slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
-					t.Errorf("%s: a table is built for it", statement)
-				}
-				for via := range strings.SplitSeq(c.via, " & ") {
-					if !strings.Contains(strings.Join(steps, "\n"), via) {
-						t.Errorf("%s: %q; want it through %s", statement, steps, via)
-					}
-				}
-				for _, step := range steps {
-					if whole.MatchString(step) || sorted.MatchString(step) {
-						t.Errorf("%s: %s", statement, step)
-					}
-				}
-			}
-		})
-	}
+	}, searches(ctx, l)...)
 }
 
 // opcodes returns SQLite's instructions for a statement.
@@ -298,7 +302,7 @@ func plan(t *testing.T, db *sql.DB, statement string) []string {
 // searches returns the console's queries, for their plans.
 func searches(ctx context.Context, l *Ledger) []asked {
 	search := func(s Filter) func() error {
-		s.Limit = 10
+		s.Limit, s.MaxScan = 10, 200
 		return func() error {
 			_, _, err := l.Payments(ctx, s)
 			return err

@@ -125,6 +125,11 @@ func (o Opening) openPostgres(ctx context.Context, url string) (*Ledger, error) 
 	if err != nil {
 		return nil, err
 	}
+	return o.openServer(ctx, server)
+}
+
+// openServer opens the ledger of a server that was parsed.
+func (o Opening) openServer(ctx context.Context, server *postgresServer) (*Ledger, error) {
 	i, err := join(ctx, server, o.Identity, o.Clock)
 	if err != nil {
 		return nil, err

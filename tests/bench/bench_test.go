@@ -127,9 +127,21 @@ func callAll(
 	want int,
 ) (each []time.Duration, all time.Duration) {
 	t.Helper()
+	return callEach(t, []string{addr}, connections, requests, want)
+}
+
+// callEach does the same as callAll, with connections to several addresses in turns.
+func callEach(
+	t *testing.T,
+	addrs []string,
+	connections int,
+	requests [][]byte,
+	want int,
+) (each []time.Duration, all time.Duration) {
+	t.Helper()
 	callers := make([]*caller, connections)
 	for i := range callers {
-		c, err := dial(addr)
+		c, err := dial(addrs[i%len(addrs)])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/apptest"
 	"notepay/internal/ledger"
 )
@@ -26,60 +27,10 @@ const maxPage = 100 * time.Millisecond
 func benchConsole(t *testing.T, r *report, database string, s size) {
 	r.part = "console"
 	server := idle(t, database)
-	handler := server.Handler()
-	signIn := httptest.NewRequest("POST", "/operator/sign-in",
-		strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()))
-	signIn.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	signedIn := httptest.NewRecorder()
-	handler.ServeHTTP(signedIn, signIn)
-	cookie, _, _ := strings.Cut(signedIn.Header().Get("Set-Cookie"), ";")
-	get := func(path string, w http.ResponseWriter) {
-		r := httptest.NewRequest("GET", path, nil)
-		r.Header.Set("Cookie", cookie)
-		handler.ServeHTTP(w, r)
-	}
-
-	list, _, err := server.Ledger.Payments(t.Context(),
-		ledger.Filter{Devices: []string{fmt.Sprintf("dev:%d", s.devices/2)}, Limit: 1})
-	if err != nil || len(list) == 0 {
-		t.Fatalf("a payment in the middle: %v, %v", list, err)
-	}
-	one := list[0]
-	day := one.CreatedAt.Format(time.DateOnly)
-	search := func(typed string) string { return "/operator/payments?q=" + url.QueryEscape(typed) }
+	get := consoleOf(server)
 	of := fmt.Sprintf("%s payments of %s devices; the slowest of 30: ", thousands(s.payments), thousands(s.devices))
-	for _, page := range []struct{ name, path string }{
-		{"Today", "/operator"},
-		{"Devices", "/operator/devices"},
-		{"one device by name", "/operator/devices?q=" + url.QueryEscape(one.DeviceName)},
-		{"Payments", "/operator/payments"},
-		{"one payment", "/operator/payments/" + one.ID},
-		{"one payment by reference", search(one.ID)},
-		{"one payment by session", search(one.SessionID)},
-		{"one payment by PaymentIntent", search(one.PaymentIntent)},
-		{"payments of a machine", search(one.DeviceName)},
-		{"payments of an unknown machine", search("Mangle 7")},
-		{"payments by card", search(one.CardLast4)},
-		{"payments by card and day", search(one.CardLast4 + " " + day)},
-		{"payments by day", search(day)},
-		{"payments by amount", search("3.50 EUR")},
-		{"payments by an amount without any", search("3.51 EUR")},
-		{"payments that did not start", "/operator/payments?state=failed"},
-		{"payments that need attention", "/operator/payments?state=attention"},
-		{"Stripe events", "/operator/events"},
-		{"Stripe events of an absent type", "/operator/events?type=charge.refunded"},
-		{"Audit", "/operator/audit"},
-	} {
-		took := make([]time.Duration, 0, 30)
-		for range cap(took) {
-			w := httptest.NewRecorder()
-			began := time.Now()
-			get(page.path, w)
-			took = append(took, time.Since(began))
-			if w.Code != http.StatusOK && w.Code != http.StatusSeeOther {
-				t.Fatalf("%s: %d %s; want a page", page.path, w.Code, w.Body)
-			}
-		}
+	for _, page := range consolePages(t, server, s.devices) {
+		took := timesOf(t, get, page.path)
 		half := median(took)
 		r.add(t, figure{
 			name:     "console: " + page.name,
@@ -114,6 +65,76 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		target: "≤ 16 MB more",
 		missed: export.peak > before+maxGrowth,
 	})
+}
+
+// consoleOf signs in to the console, and returns a function that gets a page.
+func consoleOf(server *app.App) (get func(path string, w http.ResponseWriter)) {
+	handler := server.Handler()
+	signIn := httptest.NewRequest("POST", "/operator/sign-in",
+		strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()))
+	signIn.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	signedIn := httptest.NewRecorder()
+	handler.ServeHTTP(signedIn, signIn)
+	cookie, _, _ := strings.Cut(signedIn.Header().Get("Set-Cookie"), ";")
+	return func(path string, w http.ResponseWriter) {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Cookie", cookie)
+		handler.ServeHTTP(w, r)
+	}
+}
+
+// consolePage is a page of the console.
+type consolePage struct{ name, path string }
+
+// consolePages returns all pages, with searches for a payment in the middle of a ledger.
+func consolePages(t *testing.T, server *app.App, devices int) []consolePage {
+	t.Helper()
+	list, _, err := server.Ledger.Payments(t.Context(),
+		ledger.Filter{Devices: []string{fmt.Sprintf("dev:%d", devices/2)}, Limit: 1})
+	if err != nil || len(list) == 0 {
+		t.Fatalf("a payment in the middle: %v, %v", list, err)
+	}
+	one := list[0]
+	day := one.CreatedAt.Format(time.DateOnly)
+	search := func(typed string) string { return "/operator/payments?q=" + url.QueryEscape(typed) }
+	return []consolePage{
+		{"Today", "/operator"},
+		{"Devices", "/operator/devices"},
+		{"one device by name", "/operator/devices?q=" + url.QueryEscape(one.DeviceName)},
+		{"Payments", "/operator/payments"},
+		{"one payment", "/operator/payments/" + one.ID},
+		{"one payment by reference", search(one.ID)},
+		{"one payment by session", search(one.SessionID)},
+		{"one payment by PaymentIntent", search(one.PaymentIntent)},
+		{"payments of a machine", search(one.DeviceName)},
+		{"payments of an unknown machine", search("Mangle 7")},
+		{"payments by card", search(one.CardLast4)},
+		{"payments by card and day", search(one.CardLast4 + " " + day)},
+		{"payments by day", search(day)},
+		{"payments by amount", search("3.50 EUR")},
+		{"payments by an amount without any", search("3.51 EUR")},
+		{"payments that did not start", "/operator/payments?state=failed"},
+		{"payments that need attention", "/operator/payments?state=attention"},
+		{"Stripe events", "/operator/events"},
+		{"Stripe events of an absent type", "/operator/events?type=charge.refunded"},
+		{"Audit", "/operator/audit"},
+	}
+}
+
+// timesOf gets a page 30 times.
+func timesOf(t *testing.T, get func(string, http.ResponseWriter), path string) []time.Duration {
+	t.Helper()
+	took := make([]time.Duration, 0, 30)
+	for range cap(took) {
+		w := httptest.NewRecorder()
+		began := time.Now()
+		get(path, w)
+		took = append(took, time.Since(began))
+		if w.Code != http.StatusOK && w.Code != http.StatusSeeOther {
+			t.Fatalf("%s: %d %s; want a page", path, w.Code, w.Body)
+		}
+	}
+	return took
 }
 
 // weighed is a ResponseWriter that discards the body and samples the heap.

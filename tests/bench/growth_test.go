@@ -31,6 +31,8 @@ type size struct {
 	webhook           time.Duration
 	stats             time.Duration
 	page              time.Duration
+	slowest           time.Duration // of the console's pages
+	slowestPage       string
 	memory, peak      float64 // MB resident after the refresh, and the maximum
 }
 
@@ -56,6 +58,11 @@ func benchGrowth(t *testing.T, r *report) {
 		one := size{devices: devices, payments: devices * paymentsPerDevice}
 		t.Run(fmt.Sprint(devices), func(t *testing.T) { one.measureIdle(t, database) })
 		one.measureBinary(w, path, database)
+		info, err := os.Stat(database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one.disk = float64(info.Size()) / 1e6
 		if i == len(growthSizes)-1 {
 			t.Run("console", func(t *testing.T) { benchConsole(t, r, database, one) })
 		}
@@ -72,36 +79,7 @@ func growLedger(w *apptest.World, database string, from, to int) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	err = l.Update(w.Context(), func(tx *ledger.Tx) error {
-		for n := from; n < to; n++ {
-			sellAt(w, n)
-			uid, link := fmt.Sprintf("dev:%d", n), fmt.Sprintf("plink_%d", n)
-			err := errors.Join(
-				tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
-				tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
-				tx.SaveLink(
-					ledger.Link{
-						ID:        link,
-						DeviceUID: uid,
-						URL:       "https://buy.example.com/" + link,
-						Active:    true,
-						Plan:      soldPlan(),
-						ReturnURL: returnURLOf(w),
-					},
-				),
-			)
-			if err != nil {
-				return err
-			}
-		}
-		return errors.Join(
-			tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
-			tx.SetMeta("fleet_loaded", tx.Now),
-		)
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
+	growFleet(w, l, from, to)
 	var sessions []session // random ids, like Stripe's
 	for n := from * paymentsPerDevice; n < to*paymentsPerDevice; n++ {
 		sessions = append(sessions, session{n, fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, n)))})
@@ -126,6 +104,44 @@ func growLedger(w *apptest.World, database string, from, to int) {
 		w.Fatal(err)
 	}
 	syscall.Sync() // otherwise the disk is busy during the measurement
+}
+
+// growFleet adds devices and links to the ledger and to the vendors.
+func growFleet(w *apptest.World, l *ledger.Ledger, from, to int) {
+	w.Helper()
+	const together = 1000 // in one transaction
+	for ; from < to; from += together {
+		err := l.Update(w.Context(), func(tx *ledger.Tx) error {
+			for n := from; n < min(from+together, to); n++ {
+				sellAt(w, n)
+				uid, link := fmt.Sprintf("dev:%d", n), fmt.Sprintf("plink_%d", n)
+				err := errors.Join(
+					tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
+					tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
+					tx.SaveLink(
+						ledger.Link{
+							ID:        link,
+							DeviceUID: uid,
+							URL:       "https://buy.example.com/" + link,
+							Active:    true,
+							Plan:      soldPlan(),
+							ReturnURL: returnURLOf(w),
+						},
+					),
+				)
+				if err != nil {
+					return err
+				}
+			}
+			return errors.Join(
+				tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
+				tx.SetMeta("fleet_loaded", tx.Now),
+			)
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 func soldPlan() payment.Offer {
@@ -238,9 +254,4 @@ func (s *size) measureBinary(w *apptest.World, path, database string) {
 	waitDrained(&p.Service)
 	s.memory, s.peak = p.memory()
 	p.terminate()
-	info, err := os.Stat(database)
-	if err != nil {
-		w.Fatal(err)
-	}
-	s.disk = float64(info.Size()) / 1e6
 }

@@ -34,18 +34,21 @@ func TestBench(t *testing.T) {
 		measured: map[string]bool{},
 	}
 	parts := []struct {
-		name string
-		run  func(*testing.T, *report)
+		name     string
+		run      func(*testing.T, *report)
+		postgres bool
 	}{
-		{"live", benchLive}, // first, because it measures memory
-		{"pay", benchPay},
-		{"plans", benchPlans},
-		{"webhook", benchWebhook},
-		{"wire", benchWire},
-		{"restart", benchRestart},
-		{"cold start", benchColdStart},
-		{"slow clients", benchSlow},
-		{"growth", benchGrowth},
+		{name: "live", run: benchLive}, // first, because it measures memory
+		{name: "pay", run: benchPay},
+		{name: "plans", run: benchPlans},
+		{name: "webhook", run: benchWebhook},
+		{name: "wire", run: benchWire},
+		{name: "restart", run: benchRestart},
+		{name: "cold start", run: benchColdStart},
+		{name: "slow clients", run: benchSlow},
+		{name: "instances", run: benchInstances, postgres: true},
+		{name: "growth", run: benchGrowth},
+		{name: "postgres growth", run: benchPostgresGrowth, postgres: true},
 	}
 	var known []string
 	for _, part := range parts {
@@ -54,6 +57,10 @@ func TestBench(t *testing.T) {
 	requireParts(t, known...)
 	for _, part := range parts {
 		if !selected(part.name) {
+			continue
+		}
+		if part.postgres && postgresServer() == "" {
+			t.Logf("%s is not measured: NOTEPAY_TEST_POSTGRES names no server", part.name)
 			continue
 		}
 		r.part = part.name
@@ -86,6 +93,7 @@ type report struct {
 	figures  map[string][]figure // by part
 	measured map[string]bool     // parts
 	growth   []size
+	grown    []size // on PostgreSQL
 }
 
 // figure is one measurement with its baseline and its target.
@@ -117,8 +125,10 @@ var titles = []struct{ part, title string }{
 	{"restart", "Restart"},
 	{"cold start", "Cold start"},
 	{"slow clients", "Slow clients"},
+	{"instances", "Several instances"},
 	{"console", "Console"},
 	{"growth", "By size"},
+	{"postgres growth", "By size, on PostgreSQL"},
 }
 
 // markdown returns docs/performance.md. The parts that were not measured are those of the old
@@ -131,6 +141,8 @@ func (r *report) markdown(old string) ([]byte, error) {
 			sections[one.part] = section(old, one.title)
 		case one.part == "growth":
 			sections[one.part] = r.growthTable(one.title)
+		case one.part == "postgres growth":
+			sections[one.part] = r.grownTable(one.title)
 		default:
 			sections[one.part] = r.table(one.title, r.figures[one.part])
 		}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -29,6 +28,7 @@ import (
 type subject struct {
 	*apptest.World
 	service *apptest.Service
+	others  []*apptest.Service // further instances on the same database
 	pid     int
 
 	paid  int          // webhooks that were sent
@@ -40,15 +40,35 @@ const readVariables = "GET /v1/projects/{project}/devices/{device}/environment_v
 // busy starts notepay with many devices, so that the queue of one device is not the limit.
 func busy(t *testing.T, binary string, devices int) *subject {
 	t.Helper()
+	return busyOn(t, binary, devices, "", 1)
+}
+
+// busyOn does the same as busy with several instances on a database, "" for a new SQLite ledger.
+func busyOn(t *testing.T, binary string, devices int, database string, instances int) *subject {
+	t.Helper()
 	s := &subject{World: apptest.NewWorld(t).Set(
 		"LOG_LEVEL", "info",
 		"NOTEHUB_REQUESTS_PER_MINUTE", "300000", // no limit at all would spread the reads of variables over hours
 	)}
+	if database != "" {
+		s.Set("DATABASE_URL", database)
+	}
 	for n := range devices {
 		sellAt(s.World, n)
 	}
 	s.start(binary)
-	s.Until("all links are known", func() bool { return healthOf(s.service).Links == devices })
+	for range instances - 1 {
+		p := s.launch(binary)
+		s.others = append(s.others, &apptest.Service{W: s.World, Url: p.Url})
+	}
+	s.Until("all links are known", func() bool {
+		for _, other := range s.others {
+			if healthOf(other).Links != devices {
+				return false
+			}
+		}
+		return healthOf(s.service).Links == devices
+	})
 	s.Until("all variables are read", func() bool { return s.Notehub.Count(readVariables) >= devices })
 	s.Notehub.Watch(func(e sandbox.Exchange) {
 		if e.Method == http.MethodPost && strings.Contains(e.Path, "/notes/") {
@@ -58,10 +78,17 @@ func busy(t *testing.T, binary string, devices int) *subject {
 	return s
 }
 
-// start starts a binary with its log in a file.
+// start starts the binary that is measured.
 func (s *subject) start(binary string) {
 	s.Helper()
-	out, err := os.Create(filepath.Join(s.Dir, "log"))
+	p := s.launch(binary)
+	s.service, s.pid = &apptest.Service{W: s.World, Url: p.Url}, p.Cmd.Process.Pid
+}
+
+// launch starts a binary with its log in a file.
+func (s *subject) launch(binary string) *apptest.Process {
+	s.Helper()
+	out, err := os.CreateTemp(s.Dir, "log")
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -76,7 +103,7 @@ func (s *subject) start(binary string) {
 			s.Errorf("the service ended with %v; want a clean stop", err)
 		}
 	})
-	s.service, s.pid = &apptest.Service{W: s.World, Url: p.Url}, p.Cmd.Process.Pid
+	return p
 }
 
 // baselineAt starts a mode of the baseline program.
@@ -106,7 +133,11 @@ func (s *subject) drained() {
 // send sends webhooks over a number of connections, as callAll does.
 func (s *subject) send(connections int, webhooks [][]byte) (each []time.Duration, all time.Duration) {
 	s.Helper()
-	each, all = callAll(s.T, s.addr(), connections, webhooks, http.StatusOK)
+	addrs := []string{s.addr()}
+	for _, other := range s.others {
+		addrs = append(addrs, addrOf(other))
+	}
+	each, all = callEach(s.T, addrs, connections, webhooks, http.StatusOK)
 	s.paid += len(webhooks)
 	return each, all
 }

@@ -32,6 +32,8 @@ func foreign() []string {
 		"NORMAL",                                      // of SQLite, which is not used
 		"TOKEN",                                       // a placeholder
 		"shared_buffers", "synchronous_standby_names", // of PostgreSQL
+		"CONCURRENTLY", "pg_index", "indisvalid", // of PostgreSQL
+		"server_login_retry", // of pgbouncer
 	}
 }
 

@@ -3,9 +3,7 @@ package process
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -18,8 +16,6 @@ import (
 
 	"notepay/internal/apptest"
 	"notepay/internal/fixture"
-	"notepay/internal/ledger"
-	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -37,8 +33,8 @@ const (
 // ledger by older copies. Then all trouble ends, and every payment must end. The machine has its
 // one credit, the customer has the money, or the payment needs attention.
 //
-// With NOTEPAY_TEST_POSTGRES two more worlds have one process and three on a server of their own,
-// without older copies.
+// With NOTEPAY_TEST_POSTGRES two more worlds have one process and three on a server of their own.
+// The server crashes twice, and no ledger is replaced.
 //
 // NOTEPAY_CHAOS_TIME sets the duration (6s by default), and NOTEPAY_CHAOS_SEED the seed.
 func TestChaos(t *testing.T) {
@@ -69,17 +65,15 @@ func TestChaos(t *testing.T) {
 			settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"},
 		},
 	}
-	if os.Getenv("NOTEPAY_TEST_POSTGRES") != "" {
-		confirming := kinds[1].settings
-		kinds = append(kinds,
-			&chaos{name: "one on PostgreSQL", confirms: true, settings: confirming, processes: 1},
-			&chaos{name: "three on PostgreSQL", confirms: true, settings: confirming, processes: 3})
-	}
+	confirming := kinds[1].settings
+	kinds = append(kinds,
+		&chaos{name: "one on PostgreSQL", confirms: true, settings: confirming, processes: 1},
+		&chaos{name: "three on PostgreSQL", confirms: true, settings: confirming, processes: 3})
 	t.Cleanup(func() { // once more, because the log of the others may be long
 		t.Logf("seed %d", seed)
 		for _, kind := range kinds {
 			if kind.world == nil {
-				continue // -run has left it out
+				continue // -run has left it out, or there is no server
 			}
 			for _, problem := range kind.world.Errors() {
 				t.Logf("%s: %s", kind.name, problem)
@@ -103,14 +97,16 @@ type chaos struct {
 	random         *dice
 	processes      int // on one PostgreSQL server; 0: one, on SQLite
 
-	others []*apptest.Process // besides the one that is killed next
+	database *database
+	others   []*apptest.Process // besides the one that is killed next
 
-	world *apptest.World
-	mu    sync.Mutex
-	quiet bool
-	calls int // to the vendors
-	hurt  int // of these had a scripted outcome
-	kills int
+	world   *apptest.World
+	mu      sync.Mutex
+	quiet   bool
+	calls   int // to the vendors
+	hurt    int // of these had a scripted outcome
+	kills   int
+	crashes int // of the database
 
 	restores *restores
 }
@@ -132,14 +128,14 @@ func (d *dice) between(low, high time.Duration) time.Duration {
 }
 
 func (c *chaos) run(t *testing.T, length time.Duration) {
-	database := ""
 	if c.processes > 0 {
-		database = startPostgres(t).url
+		c.database = startPostgres(t)
+		length -= length / 6 // leases are longer there, so the quiet is, too
 	}
 	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", creditLifetime.String(), "POLL_INTERVAL", "10s")
 	w.Set(c.settings...)
-	if database != "" {
-		w.Set("DATABASE_URL", database)
+	if c.database != nil {
+		w.Set("DATABASE_URL", c.database.url)
 		w.Inspected = true
 	}
 	c.world = w
@@ -180,8 +176,13 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	var going sync.WaitGroup
 	going.Go(func() { c.pay(ctx, links) })
 	going.Go(func() { c.shake(ctx) })
+	storm := time.Now()
 	for ctx.Err() == nil {
 		rest(ctx, c.random.between(200*time.Millisecond, 2*time.Second))
+		if c.database != nil && c.crashes < 2 && time.Since(storm) > time.Duration(c.crashes+1)*length/3 {
+			c.database.do("crash")
+			c.crashes++
+		}
 		var restored *apptest.Rewind
 		if c.processes == 0 {
 			c.backUp()
@@ -373,141 +374,6 @@ func (c *chaos) calm() {
 	}
 	for _, session := range c.world.Stripe.Sessions() {
 		c.world.Stripe.SettleRefund(session.ID, true)
-	}
-}
-
-// paymentState is the state of a payment in the operator's API.
-type paymentState struct {
-	SessionID      string `json:"session_id"`
-	Money, Machine string
-	Reason         string
-	NeedsAttention bool `json:"needs_attention"`
-}
-
-// closed reports whether a payment needs no further work.
-func (c *chaos) closed(p paymentState) bool {
-	switch {
-	case p.NeedsAttention:
-		return true
-	case p.Machine == "queued" || p.Machine == "sent":
-		return false
-	case p.Money == "refunded" || p.Money == "released":
-		return true
-	}
-	over := p.Machine == "started" || p.Machine == "done" || p.Machine == "failed"
-	return p.Money == "paid" && (over || p.Machine == "fetched" && !c.confirms)
-}
-
-// untilClosed waits until every paid session has a payment and every payment is closed. It returns
-// those that are not.
-func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
-	s := &apptest.Service{W: c.world, Url: p.Url}
-	for deadline := time.Now().Add(maxQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
-		open = nil
-		known := map[string]paymentState{}
-		for cursor := ""; ; {
-			_, _, text := s.Get("/api/payments?limit=200&cursor="+cursor, "Authorization",
-				"Bearer "+apptest.OperatorToken)
-			var page struct {
-				Payments []paymentState
-				Next     string `json:"next_cursor"`
-			}
-			if err := json.Unmarshal([]byte(text), &page); err != nil {
-				c.world.Fatalf("%v: %s", err, text)
-			}
-			for _, p := range page.Payments {
-				known[p.SessionID] = p
-			}
-			if cursor = page.Next; cursor == "" {
-				break
-			}
-		}
-		for _, session := range c.world.Stripe.Sessions() {
-			p, ok := known[session.ID]
-			switch {
-			case session.Status != "complete" || session.DeviceUID == "":
-			case !ok:
-				_, _, _, intent := c.world.Stripe.Money(session.ID)
-				if intent != "canceled" { // an authorization canceled before its event makes no payment
-					open = append(open, "lost: "+session.ID)
-				}
-			case !c.closed(p):
-				open = append(open, fmt.Sprintf("open: %+v", p))
-			}
-		}
-		if len(open) == 0 || time.Now().After(deadline) {
-			return open
-		}
-	}
-}
-
-// sum logs what happened and reports credits that were delivered twice.
-func (c *chaos) sum(quiet time.Duration) {
-	w := c.world
-	l, err := ledger.Open(w.Context(), w.Env["DATABASE_URL"])
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			w.Error(err)
-		}
-	}()
-	starts, endings, doubles, refunds, attention := map[string]int{}, map[string]int{}, 0, 0, 0
-	for n, m := range w.Machines {
-		for _, start := range m.Starts() {
-			if starts[start.CreditID]++; starts[start.CreditID] > 1 {
-				doubles++
-				if c.confirms || n%2 == 1 {
-					w.Errorf("the machine started twice for credit %s", start.CreditID)
-				}
-			}
-		}
-	}
-	payments := 0
-	for cursor := ""; ; {
-		list, next, err := l.Payments(w.Context(), ledger.Filter{Limit: 500, Cursor: cursor})
-		if err != nil {
-			w.Fatal(err)
-		}
-		for _, p := range list {
-			payments++
-			endings[strings.TrimRight(fmt.Sprintf("%s %s %s", p.Funds, p.Delivery, p.Reason), " ")]++
-			refunds += min(p.RefundSeq, 1)
-			if p.ReviewReason != "" {
-				attention++
-			}
-			if !payment.Closed(p) {
-				w.Errorf("not closed: %+v", p)
-			}
-		}
-		if cursor = next; next == "" {
-			break
-		}
-	}
-	if payments == 0 || c.kills == 0 || c.hurt == 0 {
-		w.Errorf("%d payments, %d kills, %d calls that failed: nothing was tested", payments, c.kills, c.hurt)
-	}
-	backups, plain := w.Kinds()
-	w.Logf("the ledger was restored %d times from a backup and %d times from a plain copy", backups, plain)
-	if c.processes == 0 && c.kills >= enoughKills && (backups == 0 || plain == 0) {
-		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
-	}
-	w.Logf(
-		"%d payments, %d kills, %d of %d calls failed, %d notes, %d refunded by us, %d for the operator, "+
-			"quiet after %v, %d second starts of machines that do not know credits",
-		payments,
-		c.kills,
-		c.hurt,
-		c.calls,
-		len(w.Notehub.Notes("")),
-		refunds,
-		attention,
-		quiet.Round(time.Second),
-		doubles,
-	)
-	for _, ending := range slices.Sorted(maps.Keys(endings)) {
-		w.Logf("%5d  %s", endings[ending], ending)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -26,61 +25,6 @@ import (
 	"notepay/internal/sandbox"
 	"notepay/internal/vendortime"
 )
-
-// What an operator or a customer does at one instance is seen at the other one.
-func TestInstancesSeeEachOther(t *testing.T) {
-	t.Parallel()
-	s := newInstances(t, 2)
-	s.seeEachOther()
-	s.stop()
-}
-
-// seeEachOther pauses a machine at one instance and looks whether the other one sells it, and so on.
-func (s *instances) seeEachOther() {
-	s.Helper()
-	a, b := s.service(0), s.service(1)
-	if first, second := a.Selling(fixture.Washer), b.Selling(fixture.Washer); first != second {
-		s.Errorf("one machine leads to %s and to %s", first, second)
-	}
-	operator := []string{"Authorization", "Bearer " + apptest.OperatorToken, "Content-Type", "application/json"}
-	longest := time.Duration(0)
-	for n := range 10 {
-		action, want := "pause", http.StatusServiceUnavailable
-		if n%2 == 1 {
-			action, want = "resume", http.StatusTemporaryRedirect
-		}
-		at, other := a, b
-		if n%4 > 1 {
-			at, other = b, a
-		}
-		path := "/api/devices/" + fixture.Washer + "/" + action
-		if status, _, text := at.Do(http.MethodPost, path, `{"reason":"test"}`, operator...); status != http.StatusOK {
-			s.Fatalf("%s: %d %s", path, status, text)
-		}
-		began := time.Now()
-		s.w.Until(action+" is seen", func() bool {
-			status, _, _ := other.Get("/pay?device=" + fixture.Washer)
-			return status == want || want != http.StatusTemporaryRedirect && status != http.StatusTemporaryRedirect
-		})
-		longest = max(longest, time.Since(began))
-	}
-	s.Logf("a change is seen after %v at most", longest)
-	if longest > 4*time.Second {
-		s.Errorf("a change was seen after %v; want 3 s at most", longest)
-	}
-	if n := s.w.Notehub.Count("GET /v1/projects/{project}/devices"); n > 2 {
-		s.Errorf("the devices were listed %d times; want once", n)
-	}
-	active := 0
-	for _, link := range s.w.Stripe.Links() {
-		if link.Active {
-			active++
-		}
-	}
-	if active != 1 {
-		s.Errorf("%d active links; want 1", active)
-	}
-}
 
 // pooler starts pgbouncer with transaction pooling in front of a server, and returns its URL.
 func pooler(t *testing.T, database string) string {
@@ -112,6 +56,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 40
+server_login_retry = 1
 `, server.Port(), port)
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
@@ -152,8 +97,7 @@ default_pool_size = 40
 // work as they do without one.
 func TestInstancesBehindAPooler(t *testing.T) {
 	t.Parallel()
-	s := newInstances(t, 0)
-	s.w.Set("DATABASE_URL", pooler(t, s.d.url))
+	s := newPooledInstances(t, 0, readsVariables...)
 	logs := make([]*apptest.LockedBuffer, 2)
 	for n := range logs {
 		logs[n] = &apptest.LockedBuffer{W: s.w, Out: io.Discard}
@@ -170,7 +114,7 @@ func TestInstancesBehindAPooler(t *testing.T) {
 	for n := range logs {
 		s.w.Until("an instance says that it polls", func() bool { return strings.Contains(logs[n].String(), warning) })
 	}
-	s.seeEachOther()
+	s.seeEachOther(10)
 	s.stop()
 	for n := range logs {
 		if times := strings.Count(logs[n].String(), warning); times != 1 {

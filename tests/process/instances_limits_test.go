@@ -72,10 +72,15 @@ func firstPages(s *instances, list, pattern string) (first []sandbox.Request) {
 	return first
 }
 
-// busy starts three instances, which have payments for six machines, and returns their links.
-func busy(t *testing.T, settings ...string) (s *instances, links []string) {
+// busy prepares three instances that were started by start, with payments for six machines, and
+// returns their links.
+func busy(
+	t *testing.T,
+	start func(t *testing.T, n int, settings ...string) *instances,
+	settings ...string,
+) (s *instances, links []string) {
 	t.Helper()
-	s = newInstances(t, 0, settings...)
+	s = start(t, 0, settings...)
 	devices := []string{fixture.Washer}
 	for n := range 5 {
 		devices = append(devices, fmt.Sprintf("dev:%d", n))
@@ -110,13 +115,17 @@ func (s *instances) callsToNotehub() (at []time.Time) {
 	return at
 }
 
-// All instances together keep Notehub's limit.
+// All instances together keep Notehub's limit, and use it, with more payments than it allows in two
+// minutes. The payments come when the instances have been there for a minute: an instance makes no
+// calls before that, because others may have used the limit.
 func TestInstancesShareTheLimit(t *testing.T) {
 	t.Parallel()
-	const perMinute = 60
-	s, links := busy(t, "NOTEHUB_REQUESTS_PER_MINUTE", fmt.Sprint(perMinute))
-	s.pay(links, 15)
-	pause(5 * time.Second)
+	const perMinute, payments, watched, most = 60, 150, 30 * time.Second, 92
+	s, links := busy(t, newInstances, "NOTEHUB_REQUESTS_PER_MINUTE", fmt.Sprint(perMinute))
+	pause(61 * time.Second)
+	began := time.Now()
+	s.pay(links, payments/len(links))
+	pause(time.Until(began.Add(watched)))
 	all := s.callsToNotehub()
 	for n := range len(all) - perMinute {
 		if took := all[n+perMinute].Sub(all[n]); took < 55*time.Second {
@@ -124,7 +133,16 @@ func TestInstancesShareTheLimit(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d calls in %v", len(all), all[len(all)-1].Sub(all[0]))
+	during := 0
+	for _, at := range all {
+		if at.After(began) {
+			during++
+		}
+	}
+	if during > most || during < perMinute/2 {
+		t.Errorf("%d calls in %v; want from %d to %d", during, watched, perMinute/2, most)
+	}
+	t.Logf("%d calls in all, %d of them in %v with payments", len(all), during, watched)
 	for _, p := range s.procs { // the rest of the payments waits for its turn
 		p.Kill(t)
 	}
@@ -133,10 +151,24 @@ func TestInstancesShareTheLimit(t *testing.T) {
 // While Notehub says to one instance that no call may be made, none of them makes one.
 func TestInstancesShareAHold(t *testing.T) {
 	t.Parallel()
-	s, links := busy(t)
+	testHold(t, newInstances, time.Second)
+}
+
+// The same where instances only poll.
+func TestInstancesShareAHoldBehindAPooler(t *testing.T) {
+	t.Parallel()
+	testHold(t, newPooledInstances, 3*time.Second)
+}
+
+// testHold makes Notehub answer 429 with a Retry-After of 20 s while customers pay all the time. Soon
+// after that, no call may begin until the time is over.
+func testHold(t *testing.T, start func(*testing.T, int, ...string) *instances, soon time.Duration) {
+	t.Helper()
+	const held = 20 * time.Second
+	s, links := busy(t, start)
 	s.w.Notehub.Next("POST /v1/projects/{project}/devices/{device}/notes/{file}", sandbox.Outcome{
 		Status: http.StatusTooManyRequests,
-		Header: http.Header{"Retry-After": {"10"}},
+		Header: http.Header{"Retry-After": {fmt.Sprint(held.Seconds())}},
 	})
 	s.pay(links[:1], 1)
 	var refused time.Time
@@ -149,18 +181,28 @@ func TestInstancesShareAHold(t *testing.T) {
 		}
 		return false
 	})
-	pause(time.Until(refused.Add(3 * time.Second))) // until all have heard it
-	s.pay(links, 4)
-	pause(time.Until(refused.Add(9500 * time.Millisecond)))
+	paid := 1
+	for time.Since(refused) < 2*soon {
+		s.pay(links, 1)
+		paid += len(links)
+		pause(200 * time.Millisecond)
+	}
+	pause(time.Until(refused.Add(held - 500*time.Millisecond)))
 	early := 0
+	last := time.Duration(0)
 	for _, at := range s.callsToNotehub() {
-		if at.After(refused.Add(3*time.Second)) && at.Before(refused.Add(9500*time.Millisecond)) {
+		after := at.Sub(refused)
+		if after <= 0 || after > held-500*time.Millisecond {
+			continue
+		}
+		if last = max(last, after); after > soon {
 			early++
 		}
 	}
+	t.Logf("the last call before the end of the hold began %v after the refusal", last)
 	if early > 0 {
-		t.Errorf("%d calls began while Notehub had said to wait", early)
+		t.Errorf("%d calls began more than %v after Notehub had said to wait; the last after %v", early, soon, last)
 	}
-	s.w.Until("all notes are sent", func() bool { return len(s.w.Notehub.Notes("")) == 1+4*len(links) })
+	s.w.Until("all notes are sent", func() bool { return len(s.w.Notehub.Notes("")) == paid })
 	s.stop()
 }

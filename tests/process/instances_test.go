@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -70,8 +71,22 @@ func (c *callsOfDevices) watch(next http.Handler) http.Handler {
 
 func newInstances(t *testing.T, n int, settings ...string) *instances {
 	t.Helper()
-	s := &instances{T: t, d: startPostgres(t), calls: callsOfDevices{open: map[string]int{}}}
-	s.w = apptest.NewWorld(t).Set("DATABASE_URL", s.d.url).Set(settings...)
+	d := startPostgres(t)
+	return instancesOn(t, d, d.url, n, settings...)
+}
+
+// newPooledInstances starts instances that reach the server through a transaction pooler.
+func newPooledInstances(t *testing.T, n int, settings ...string) *instances {
+	t.Helper()
+	d := startPostgres(t)
+	return instancesOn(t, d, pooler(t, d.url), n, settings...)
+}
+
+// instancesOn starts instances that reach the server at a URL.
+func instancesOn(t *testing.T, d *database, url string, n int, settings ...string) *instances {
+	t.Helper()
+	s := &instances{T: t, d: d, calls: callsOfDevices{open: map[string]int{}}}
+	s.w = apptest.NewWorld(t).Set("DATABASE_URL", url).Set(settings...)
 	hub := httptest.NewServer(s.calls.watch(s.w.Notehub))
 	t.Cleanup(hub.Close)
 	s.w.Set("NOTEHUB_API_URL", hub.URL)
@@ -154,6 +169,36 @@ func (s *instances) leaders() int {
 		WHERE until > extract(epoch FROM clock_timestamp()) * 1000`)
 }
 
+// stormTime returns how long a storm lasts: NOTEPAY_STORM_TIME, or else usual.
+func stormTime(t *testing.T, usual time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("NOTEPAY_STORM_TIME")
+	if text == "" {
+		return usual
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("NOTEPAY_STORM_TIME: %v", err)
+	}
+	return length
+}
+
+// killAndCrash kills an instance each second, and crashes the database twice.
+func killAndCrash(length time.Duration) func(*instances, context.Context) {
+	return func(s *instances, ctx context.Context) {
+		began, crashes := time.Now(), 0
+		for n := 0; ctx.Err() == nil; n++ {
+			pause(time.Second)
+			if crashes < 2 && time.Since(began) > time.Duration(crashes+1)*length/3 {
+				s.d.do("crash")
+				crashes++
+				continue
+			}
+			s.kill(n % 3)
+		}
+	}
+}
+
 // Three instances share the payments of some machines. Each second one is killed, the database crashes
 // twice, events arrive at two instances at once, and a third of all replies is lost. Nothing that was
 // acknowledged is lost, no device has two calls at once, and each note beyond the first of a credit
@@ -162,16 +207,17 @@ func TestInstances(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real time passes")
 	}
-	testInstances(t, 15*time.Second, func(s *instances, ctx context.Context) {
-		for n := 0; ctx.Err() == nil; n++ {
-			pause(time.Second)
-			if n == 4 || n == 9 {
-				s.d.do("crash")
-				continue
-			}
-			s.kill(n % 3)
-		}
-	})
+	length := stormTime(t, 15*time.Second)
+	testInstances(t, newInstances, length, killAndCrash(length))
+}
+
+// The same behind a pooler that gives each transaction another session.
+func TestInstancesStormBehindAPooler(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real time passes")
+	}
+	length := stormTime(t, 6*time.Second)
+	testInstances(t, newPooledInstances, length, killAndCrash(length))
 }
 
 // The lead changes ten times a second, and every instance leads again and again.
@@ -179,7 +225,7 @@ func TestInstancesWithoutALeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real time passes")
 	}
-	testInstances(t, 15*time.Second, func(s *instances, ctx context.Context) {
+	testInstances(t, newInstances, stormTime(t, 15*time.Second), func(s *instances, ctx context.Context) {
 		for ctx.Err() == nil {
 			pause(100 * time.Millisecond)
 			s.d.query(`UPDATE leader SET term = term + 1, until = 0,
@@ -188,9 +234,14 @@ func TestInstancesWithoutALeader(t *testing.T) {
 	})
 }
 
-func testInstances(t *testing.T, length time.Duration, disturb func(*instances, context.Context)) {
+func testInstances(
+	t *testing.T,
+	start func(t *testing.T, n int, settings ...string) *instances,
+	length time.Duration,
+	disturb func(*instances, context.Context),
+) {
 	t.Parallel()
-	s := newInstances(t, 3)
+	s := start(t, 3)
 	w := s.w
 	w.Inspected = true
 	const machines, senders = 5, 4

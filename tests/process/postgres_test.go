@@ -2,19 +2,24 @@ package process
 
 import (
 	"bufio"
+	"context"
 	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"notepay/internal/apptest"
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -162,6 +167,86 @@ func TestPostgresRestarts(t *testing.T) {
 	}
 	d.do("restart")
 	w.Terminated(p)
+}
+
+// The server restarts and crashes while 16 senders deliver webhooks. Each webhook is accepted or put
+// off, sales go on at once, and nothing that was accepted is lost or done twice.
+func TestPostgresRestartsUnderLoad(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, link := onPostgres(t)
+	machine := w.Machine(sandbox.MachineConfig{Device: fixture.Washer, Every: 100 * time.Millisecond})
+	running, powerOff := context.WithCancel(t.Context())
+	var hosting sync.WaitGroup
+	defer hosting.Wait()
+	defer powerOff()
+	hosting.Go(func() { machine.Run(running) })
+	const senders = 16
+	var all sync.WaitGroup
+	var over atomic.Bool
+	var lastAccepted atomic.Int64
+	var accepted sync.Map
+	for range senders {
+		all.Go(func() {
+			for !over.Load() {
+				session, err := w.Stripe.Pay(link, sandbox.PayOptions{NoWebhook: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				events := w.Stripe.Events()
+				at := slices.IndexFunc(events, func(e sandbox.Event) bool { return e.ObjectID == session.ID })
+				for {
+					status, err := w.Stripe.Send(events[at].ID)
+					if status == http.StatusOK {
+						lastAccepted.Store(time.Now().UnixNano())
+						accepted.Store(session.ID, true)
+						break
+					}
+					if err != nil || status != http.StatusServiceUnavailable {
+						t.Errorf("a webhook is answered %d, %v; want 200 or 503", status, err)
+						return
+					}
+					pause(10 * time.Millisecond)
+				}
+				pause(20 * time.Millisecond)
+			}
+		})
+	}
+	for _, verb := range []string{"restart", "crash", "restart", "crash"} {
+		pause(500 * time.Millisecond)
+		d.do(verb)
+		up := time.Now()
+		for lastAccepted.Load() < up.UnixNano() {
+			if time.Since(up) > 20*time.Second {
+				t.Fatalf("no webhook is accepted 20 s after a %s", verb)
+			}
+			pause(time.Millisecond)
+		}
+		if took := time.Since(up); took > time.Second {
+			t.Errorf("the first webhook is accepted %v after a %s; want 1 s at most", took, verb)
+		}
+	}
+	over.Store(true)
+	all.Wait()
+	n, queued := 0, func(text string) bool { return strings.Contains(text, `"machine":"queued"`) }
+	accepted.Range(func(session, _ any) bool {
+		n++
+		s.Payment(session.(string), "sent", func(text string) bool { return !queued(text) })
+		return true
+	})
+	t.Logf("%d webhooks were accepted", n)
+	w.Terminated(p)
+	machine.Step()
+	starts := map[string]int{}
+	for _, start := range machine.Starts() {
+		starts[start.CreditID]++
+	}
+	accepted.Range(func(session, _ any) bool {
+		if credit := payment.CreditID(session.(string)); starts[credit] != 1 {
+			t.Errorf("the machine started %d times for session %s; want once", starts[credit], session)
+		}
+		return true
+	})
 }
 
 // An operator or a proxy may end all sessions while the server goes on.

@@ -1,0 +1,92 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+)
+
+// grownSizes are numbers of devices, each with ten payments.
+var grownSizes = []int{1000, 10_000, 100_000}
+
+// benchPostgresGrowth repeats the same measurements while one ledger on PostgreSQL grows.
+// NOTEPAY_BENCH_PAYMENTS adds a larger size.
+func benchPostgresGrowth(t *testing.T, r *report) {
+	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "KEEP_EVENTS", "0")
+	d := newDatabase(t)
+	l, err := ledger.Open(t.Context(), d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := session{maxPayments - 1, strings.Repeat("c0", 32)}
+	err = l.Update(t.Context(), copied.record)
+	if err == nil {
+		err = l.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes, from := grownSizes, 0
+	if text := os.Getenv("NOTEPAY_BENCH_PAYMENTS"); text != "" {
+		more, err := strconv.Atoi(text)
+		if err != nil || more/paymentsPerDevice <= sizes[len(sizes)-1] {
+			t.Fatalf("NOTEPAY_BENCH_PAYMENTS=%q; want more than %d", text, paymentsPerDevice*sizes[len(sizes)-1])
+		}
+		sizes = append(sizes[:len(sizes):len(sizes)], more/paymentsPerDevice)
+	}
+	for _, devices := range sizes {
+		l, err := ledger.Open(t.Context(), d.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		growFleet(w, l, from, devices)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err = fixture.GrowPostgres(t.Context(), d.DB, "cs_test_"+copied.id, from*paymentsPerDevice,
+			devices*paymentsPerDevice, paymentsPerDevice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from = devices
+		one := size{devices: devices, payments: devices * paymentsPerDevice}
+		one.disk = d.number(`SELECT pg_database_size(current_database())`) / 1e6
+		t.Run(fmt.Sprint(devices), func(t *testing.T) {
+			one.measureIdle(t, d.url)
+			server := idle(t, d.url)
+			get := consoleOf(server)
+			for _, page := range consolePages(t, server, devices) {
+				if took := median(timesOf(t, get, page.path)); took > one.slowest {
+					one.slowest, one.slowestPage = took, page.name
+				}
+			}
+		})
+		one.measureBinary(w, path, d.url)
+		t.Logf("%+v", one)
+		r.grown = append(r.grown, one)
+	}
+}
+
+// grownTable returns the section of the ledger that grows on PostgreSQL.
+func (r *report) grownTable(title string) string {
+	rows := []string{
+		"| devices | payments | database | start to first redirect | webhook, 1 connection " +
+			"| newest 50 payments | queue statistics | slowest page of the console |",
+		"| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+	}
+	for _, s := range r.grown {
+		rows = append(rows, "| "+cells(
+			thousands(s.devices), thousands(s.payments), wholeMB(s.disk), short(s.first), short(s.webhook),
+			short(s.page), short(s.stats), short(s.slowest)+" ("+s.slowestPage+")",
+		)+" |")
+	}
+	return r.heading(title) + strings.Join(rows, "\n")
+}
