@@ -269,6 +269,7 @@ func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
 		PageText:         customer.PageText(termsOf(s), s.CheckoutLanguage),
+		PromotionCodes:   s.TakesPromotionCodes(),
 	})
 	if err != nil {
 		return err
@@ -296,6 +297,8 @@ func (a *App) openCheckout(ctx context.Context, c Config) (err error) {
 		Livemode:  c.Settings.Livemode(),
 		PageText:  customer.PageText(termsOf(c.Settings), c.Settings.CheckoutLanguage),
 		Key:       browserKey(c.Settings),
+
+		PromotionCodes: c.Settings.TakesPromotionCodes(),
 	})
 	return err
 }

@@ -42,6 +42,7 @@ func Identity(s *config.Settings) ledger.Identity {
 		{"OPERATOR_TOKEN", string(s.OperatorToken)},
 		{"PUBLIC_URL", s.PublicURL},
 		{"CHECKOUT_LANGUAGE", s.CheckoutLanguage},
+		{"PROMOTION_CODES", fmt.Sprint(s.TakesPromotionCodes())},
 		{"ALERT_URLS", string(s.AlertURLs)},
 		{"ALERT_WEBHOOK_SECRET", string(s.AlertWebhookSecret)},
 	} {

@@ -101,6 +101,7 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
 		PriceID:       s.Metadata["price_id"],
 		Amount:        s.Amount,
+		Discount:      s.Discount,
 		Currency:      s.Currency,
 		Livemode:      s.Livemode,
 		CardLast4:     s.CardLast4,

@@ -51,11 +51,12 @@ type NewSession struct {
 	Plan           payment.Offer
 	PublicURL      string    // where Stripe sends the customer back to
 	Text           string    // beside the button on Stripe's page, "" for none
+	PromotionCodes bool      // Stripe's page takes promotion codes
 	Ends           time.Time // when the session expires
 	IdempotencyKey string
 }
 
-// Config configures a Checkout. All fields are required, except PageText.
+// Config configures a Checkout. All fields are required, except PageText and PromotionCodes.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Fleet     *fleet.Fleet
@@ -66,6 +67,8 @@ type Config struct {
 	Key       []byte // signs the names of browsers; instances that share the ledger have the same
 	// PageText returns the text for a device beside the button on Stripe's page. nil: there is none.
 	PageText func(*fleet.Device) string
+	// PromotionCodes means that Stripe's pages take promotion codes.
+	PromotionCodes bool
 }
 
 // Checkout creates and expires sessions. It is safe for concurrent use.
@@ -264,6 +267,7 @@ func (k *Checkout) request(b buyer, device *fleet.Device, plan payment.Offer) Ne
 		Plan:           plan,
 		PublicURL:      k.c.PublicURL,
 		Text:           text,
+		PromotionCodes: k.c.PromotionCodes,
 		Ends:           k.c.Ledger.Now().Add(lifetime).Truncate(time.Second),
 		IdempotencyKey: "session:" + rand.Text(),
 	}

@@ -76,6 +76,7 @@ type Settings struct {
 	PrivacyURL       string `env:"PRIVACY_URL"`
 	TermsURL         string `env:"TERMS_URL"`
 	CheckoutLanguage string `env:"CHECKOUT_LANGUAGE"           envDefault:"en"`
+	PromotionCodes   string `env:"PROMOTION_CODES"             envDefault:"off"`
 	// AlertURLs is a Secret because the URLs hold passwords and tokens.
 	AlertURLs          Secret `env:"ALERT_URLS"`
 	AlertWebhookSecret Secret `env:"ALERT_WEBHOOK_SECRET"`

@@ -85,6 +85,7 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		"a contact that fills the page":  {vars{"SUPPORT_CONTACT": strings.Repeat("x", 81)}, "SUPPORT_CONTACT"},
 		"an address of a page":           {vars{"IMPRINT_URL": "example.com/imprint"}, "IMPRINT_URL"},
 		"a script for a page":            {vars{"PRIVACY_URL": "javascript:alert(1)"}, "PRIVACY_URL"},
+		"a switch that is neither":       {vars{"PROMOTION_CODES": "yes"}, "PROMOTION_CODES"},
 		"a language that is missing":     {vars{"CHECKOUT_LANGUAGE": "ja"}, "CHECKOUT_LANGUAGE"},
 		"a logo that does not exist":     {vars{"BRAND_LOGO": "/none.png"}, "BRAND_LOGO"},
 		"an address that fills the page": {vars{"SELLER_ADDRESS": strings.Repeat("x", 201)}, "SELLER_ADDRESS"},

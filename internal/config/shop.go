@@ -20,6 +20,9 @@ const (
 	maxLogoSize = 24 << 10
 )
 
+// TakesPromotionCodes reports whether customers may enter a promotion code on Stripe's page.
+func (s *Settings) TakesPromotionCodes() bool { return s.PromotionCodes == "on" }
+
 // checkShop returns what is wrong with the settings about the seller that customers read.
 func (s *Settings) checkShop() (problems []string) {
 	wrong := func(is bool, format string, args ...any) {
@@ -44,6 +47,10 @@ func (s *Settings) checkShop() (problems []string) {
 		!slices.Contains(terms.Languages(), s.CheckoutLanguage),
 		"CHECKOUT_LANGUAGE: has to be one of %s",
 		strings.Join(terms.Languages(), ", "),
+	)
+	wrong(
+		!s.TakesPromotionCodes() && s.PromotionCodes != "off" && s.PromotionCodes != "",
+		"PROMOTION_CODES: has to be on or off",
 	)
 	for _, page := range []struct{ name, address string }{
 		{"IMPRINT_URL", s.ImprintURL}, {"PRIVACY_URL", s.PrivacyURL}, {"TERMS_URL", s.TermsURL},

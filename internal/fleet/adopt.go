@@ -154,7 +154,8 @@ func (w *linkReconciler) compare(
 		case known && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
 			unverified = append(unverified, key)
 		case known && old.Active == l.Active && old.Closed == l.Closed &&
-			old.ReturnURL == l.ReturnURL && old.Limited == l.Limited: // nothing changed
+			old.ReturnURL == l.ReturnURL && old.Limited == l.Limited &&
+			old.PromotionCodes == l.PromotionCodes: // nothing changed
 		default:
 			if known {
 				l.Plan, l.TextSum = old.Plan, old.TextSum

@@ -173,6 +173,7 @@ func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.L
 		changed.Active = false
 	case found.Active:
 		changed.Active, changed.Closed, changed.ReturnURL = true, "", found.ReturnURL
+		changed.PromotionCodes = found.PromotionCodes
 	default:
 		changed.Active = false
 		if (link.Active && !unsure || link.Closed != "") && !elsewhere { // otherwise notepay deactivated it

@@ -63,7 +63,8 @@ type Stripe interface {
 	// CreateLink creates a link. The same idempotency key creates the same link.
 	CreateLink(ctx context.Context, link NewLink) (ledger.Link, error)
 	// UpdateLink sets whether a link is active, and its signature unless that is "". Of an active one it
-	// also sets the return URL, and the text beside the button unless that is "".
+	// also sets the return URL, whether it takes promotion codes, and the text beside the button unless
+	// that is "".
 	UpdateLink(ctx context.Context, link ledger.Link, text string) error
 	// SignLink sets the signature of a link and nothing else.
 	SignLink(ctx context.Context, id, process string) error
@@ -75,6 +76,7 @@ type NewLink struct {
 	Plan           payment.Offer
 	ReturnURL      string // where Stripe sends the customer after the payment; "" for Stripe's own page
 	Text           string // beside the button on Stripe's page, "" for none
+	PromotionCodes bool   // Stripe's page takes promotion codes
 	SignedBy       string // the process whose signature the link carries
 	IdempotencyKey string
 }
@@ -102,6 +104,8 @@ type Config struct {
 	// ManualCapture means that links authorize the amount for a later capture. The fleet replaces
 	// links with the other capture method.
 	ManualCapture bool
+	// PromotionCodes means that links take promotion codes. Links are changed in place if they differ.
+	PromotionCodes bool
 	// VariableInterval is the time between reads of single devices' variables; 0 means 20 s.
 	VariableInterval time.Duration
 

@@ -250,7 +250,7 @@ func (w *linkReconciler) actionFor(key linkKey) action {
 		return create
 	case !link.Active:
 		return activate
-	case link.ReturnURL != f.ReturnURL || f.otherText(device, link):
+	case link.ReturnURL != f.ReturnURL || link.PromotionCodes != f.PromotionCodes || f.otherText(device, link):
 		return redirect
 	default:
 		return nothing
@@ -380,7 +380,7 @@ func (w *linkReconciler) apply(ctx context.Context, key linkKey, act action, lin
 		return w.create(ctx, key)
 	case activate, redirect:
 		text := f.pageText(f.Device(key.device))
-		link.Active, link.ReturnURL = true, f.ReturnURL
+		link.Active, link.ReturnURL, link.PromotionCodes = true, f.ReturnURL, f.PromotionCodes
 		if text != "" {
 			link.TextSum = ledger.SumText(text)
 		}
@@ -415,6 +415,7 @@ func (w *linkReconciler) create(ctx context.Context, key linkKey) error {
 			Plan:           plan,
 			ReturnURL:      f.ReturnURL,
 			Text:           f.pageText(device),
+			PromotionCodes: f.PromotionCodes,
 			SignedBy:       w.nonce,
 			IdempotencyKey: w.idempotencyKey(key, w.tries[key]),
 		}}

@@ -194,6 +194,8 @@ func (v *vendors) CreateLink(ctx context.Context, n NewLink) (ledger.Link, error
 				Manual:    v.manual,
 				SignedBy:  n.SignedBy,
 				TextSum:   ledger.SumText(n.Text),
+
+				PromotionCodes: n.PromotionCodes,
 			},
 		)
 	}
@@ -215,6 +217,7 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link, text string)
 	for i := range v.links {
 		if v.links[i].ID == change.ID {
 			v.links[i].Active, v.links[i].ReturnURL = change.Active, change.ReturnURL
+			v.links[i].PromotionCodes = change.PromotionCodes
 			if change.SignedBy != "" {
 				v.links[i].SignedBy = change.SignedBy
 			}

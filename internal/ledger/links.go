@@ -26,6 +26,9 @@ type Link struct {
 	// it. It is 0 if that is unknown. It is never read from Stripe, which may spell the text otherwise.
 	TextSum int64
 
+	// PromotionCodes reports whether Stripe's page takes promotion codes.
+	PromotionCodes bool
+
 	// SignedBy is the process that last signed the link, as read from Stripe. It is "" until this
 	// process has read it, and Unsigned if no process has signed the link. It is not stored.
 	SignedBy string
@@ -43,11 +46,11 @@ func SumText(text string) int64 {
 
 const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency,
 	duration_s, delayed_start_s, description, image, access_code, currency_options, closed,
-	pulses, output, text_sum`
+	pulses, output, text_sum, promotion_codes`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
 	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed,
-	text_sum = excluded.text_sum`
+	text_sum = excluded.text_sum, promotion_codes = excluded.promotion_codes`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(
@@ -72,6 +75,7 @@ func scanLink(s scanner) (l Link, err error) {
 		&l.Plan.Pulses,
 		&l.Plan.Output,
 		&l.TextSum,
+		flag{&l.PromotionCodes},
 	)
 	return l, err
 }
@@ -104,6 +108,7 @@ func (tx *Tx) SaveLink(l Link) error {
 		l.Plan.Pulses,
 		l.Plan.Output,
 		l.TextSum,
+		bit(l.PromotionCodes),
 	)
 }
 

@@ -126,7 +126,7 @@ func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
 // immutableColumns are written once. mutableColumns follow the payment.
 const (
 	immutableColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at,
-	created_at, card_last4, receipt_url, rev`
+	created_at, card_last4, receipt_url, rev, discount`
 	mutableColumns = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine,
 	reason, code, attention, sent_at, started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before,
 	turn, in_flight, failures, posted, unclear, vanished, stop, recalled, note_ids, tell, refund_number, refund_amount,
@@ -163,6 +163,7 @@ func immutable(p *payment.Payment) []any {
 		p.CardLast4,
 		p.ReceiptURL,
 		p.Rev,
+		p.Discount,
 	}
 }
 
@@ -234,6 +235,7 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 		&p.CardLast4,
 		&p.ReceiptURL,
 		&p.Rev,
+		&p.Discount,
 		&p.DeviceName,
 		&p.PriceID,
 		&p.Plan,

@@ -45,7 +45,7 @@ func fullPayment(t *testing.T) payment.Payment {
 	p.RefundSeq, p.RefundAmount, p.RefundTarget, p.ReconcileRefund = 2, 150, 250, true
 	p.CardLast4, p.ReceiptURL, p.Rev = "4242", "https://pay.stripe.com/receipts/1", 3
 	p.NeedsAccessCode, p.AccessCode = true, "493817"
-	p.RefundReference = "74312345678901234567890"
+	p.RefundReference, p.Discount = "74312345678901234567890", 30
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -77,6 +77,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 		Token:         saved.Token,
 		DeviceUID:     saved.DeviceUID,
 		Amount:        saved.Amount,
+		Discount:      saved.Discount,
 		Currency:      saved.Currency,
 		Livemode:      saved.Livemode,
 		PaidAt:        saved.PaidAt,
@@ -91,7 +92,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // the immutable columns must not change
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
-		other.Amount, other.Currency, other.Livemode = 999, "usd", false
+		other.Amount, other.Discount, other.Currency, other.Livemode = 999, 1, "usd", false
 		other.PaidAt, other.CreatedAt = noon2020(0), noon2020(1)
 		other.CardLast4, other.ReceiptURL = "1111", "https://example.com"
 		// both statuses change now

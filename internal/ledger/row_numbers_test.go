@@ -36,7 +36,7 @@ func ledgerBefore(t *testing.T, database string) (stored []payment.Payment, atte
 	}
 	full, queued := fullPayment(t), testPayment("queued")
 	full.Rev, full.InFlight, full.CreatedAt = 0, false, noon().Add(time.Minute)
-	full.NoteFile, full.Pulses, full.Output, full.RefundReference = "", 0, 0, ""
+	full.NoteFile, full.Pulses, full.Output, full.RefundReference, full.Discount = "", 0, 0, "", 0
 	full.Token, queued.Token = strings.Repeat("ab", 16), strings.Repeat("cd", 16)
 	queued.DeviceUID = "dev:2"
 	stored = []payment.Payment{full, queued}
@@ -45,7 +45,8 @@ func ledgerBefore(t *testing.T, database string) (stored []payment.Payment, atte
 		{At: noon().Add(time.Second), Action: payment.StepPostNote, Outcome: "retry", Status: 503},
 		{At: noon().Add(time.Second), Action: payment.StepPostNote, Outcome: "ok", Status: 200},
 	}
-	later := []string{"rev", "note_file", "pulses", "output", "refund_reference"} // columns that did not exist
+	// columns that did not exist
+	later := []string{"rev", "note_file", "pulses", "output", "refund_reference", "discount"}
 	for _, p := range stored {
 		run("payment", func(tx *Tx) error {
 			var columns []string

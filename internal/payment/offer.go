@@ -6,22 +6,23 @@ import (
 	"time"
 )
 
-// priceMatches reports whether the amount paid agrees with the offer's price. A customer may pay in
-// another currency. Then Stripe reports what it converted from, or the price has its own amount in
-// that currency. If Stripe charged the shown currency and reports no conversion, nothing
-// contradicts the price.
+// priceMatches reports whether the amount paid, with the discount of a promotion code, agrees with
+// the offer's price. A customer may pay in another currency. Then Stripe reports what it converted
+// from, or the price has its own amount in that currency. If Stripe charged the shown currency and
+// reports no conversion, nothing contradicts the price.
 func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	free := p.Amount == 0 && p.PaymentIntent == ""
+	full := p.Amount + p.Discount
 	switch {
 	case offer.Currency == "" || free:
 		return true
 	case s.PriceCurrency != "":
 		return strings.EqualFold(s.PriceCurrency, offer.Currency) && s.PriceAmount == offer.Amount
 	case strings.EqualFold(p.Currency, offer.Currency):
-		return p.Amount == offer.Amount
+		return full == offer.Amount
 	}
 	if amount, ok := optionAmount(offer.CurrencyOptions, p.Currency); ok {
-		return p.Amount == amount
+		return full == amount
 	}
 	return s.ShownCurrency != "" && strings.EqualFold(s.ShownCurrency, p.Currency)
 }

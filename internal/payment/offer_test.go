@@ -33,9 +33,13 @@ func TestPriceMatches(t *testing.T) {
 		"converted, and by chance as an option": {
 			400, "usd", CheckoutSession{PriceAmount: 1, PriceCurrency: "eur"}, false,
 		},
+		"a discount":                               {250, "eur", CheckoutSession{Discount: 100}, true},
+		"a discount of another amount":             {100, "eur", CheckoutSession{Discount: 100}, false},
+		"a discount of an option":                  {350, "usd", CheckoutSession{Discount: 50}, true},
+		"a discount beside another price":          {350, "eur", CheckoutSession{Discount: 100}, false},
 		"shown in dollars, charged in the price's": {350, "eur", CheckoutSession{ShownCurrency: "usd"}, true},
 	} {
-		p := Payment{Amount: c.amount, Currency: c.currency, PaymentIntent: "pi_1"}
+		p := Payment{Amount: c.amount, Discount: c.s.Discount, Currency: c.currency, PaymentIntent: "pi_1"}
 		if got := priceMatches(p, c.s, plan); got != c.want {
 			t.Errorf("%s: agrees %v; want %v", name, got, c.want)
 		}

@@ -69,6 +69,7 @@ type Payment struct {
 	Pulses        int64 // for a machine with a coin input; 0: not set
 	Output        int64 // of a machine with several, such as relays
 	Amount        int64 // minor currency units
+	Discount      int64 // what a promotion code took off the price; Amount is what was paid
 	Currency      string
 	Livemode      bool
 	CardLast4     string // of the card; "" if unknown

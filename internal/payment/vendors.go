@@ -90,6 +90,7 @@ type CheckoutSession struct {
 	PaymentIntent string
 	PaymentLink   string // "" for a session without one
 	Amount        int64  // minor currency units
+	Discount      int64  // what promotion codes took off; Amount is what is left
 	Currency      string
 	Livemode      bool
 	Created       time.Time
@@ -100,7 +101,7 @@ type CheckoutSession struct {
 	ReceiptURL    string    // of the charge; "" if not read
 	Metadata      map[string]string
 
-	PriceAmount   int64  // in the price's currency, if Stripe converted Amount from it
+	PriceAmount   int64  // in the price's currency and before a discount, if Stripe converted Amount from it
 	PriceCurrency string // "" without a conversion
 	ShownCurrency string // the currency shown to the customer, "" if it is Currency
 

@@ -122,6 +122,7 @@ public  GET /operator/console.css
 public  GET /operator/live.js
 public  GET /operator/passkey.js
 public  GET /operator/sign-in
+public  GET /operator/language/{tag}
 public  POST /operator/sign-in
 public  POST /operator/sign-in/passkey
 public  GET /operator/invite/{token}

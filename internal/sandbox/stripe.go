@@ -56,7 +56,8 @@ type Stripe struct {
 	mu          sync.Mutex // guards the fields below
 	base        string
 	prices      shelf[price]
-	products    shelf[product] // created through the API; other products belong to their price
+	promotions  shelf[promotionCode] // by code, in capitals
+	products    shelf[product]       // created through the API; other products belong to their price
 	methods     shelf[method]
 	links       shelf[link]
 	sessions    shelf[session]

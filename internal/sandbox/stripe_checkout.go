@@ -20,7 +20,8 @@ var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage
 type checkoutView struct {
 	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
 
-	Text string // beside the button
+	Text  string // beside the button
+	Codes bool   // the page takes promotion codes
 }
 
 // checkout serves /c/{plink}, which begins a session, and /c/pay/{session}. It accepts test cards
@@ -81,7 +82,7 @@ func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect stri
 		view.Problem = "Your card number is incomplete."
 		return view, http.StatusOK, "", nil
 	}
-	sent, err = s.attempt(x, PayOptions{Method: card})
+	sent, err = s.attempt(x, PayOptions{Method: card, Promotion: strings.TrimSpace(form.Get("promotion"))})
 	if err != nil {
 		view.Problem = err.Error()
 		return view, http.StatusOK, "", nil
@@ -116,6 +117,7 @@ func (s *Stripe) checkoutView(x *session) checkoutView {
 		Amount:  money(x.Amount, x.Currency),
 		Cancel:  x.cancelURL,
 		Text:    submitText(x.text),
+		Codes:   x.promotionCodes,
 	}
 	if l := s.links.get(x.PaymentLink); l != nil {
 		view.Text = submitText(l.text)

@@ -29,7 +29,7 @@ type price struct {
 // line item, and ReturnURL the redirect of after_completion.
 type Link struct {
 	ID, URL, DeviceUID, PriceID, ReturnURL, CaptureMethod string
-	Active                                                bool
+	Active, PromotionCodes                                bool
 	Metadata, IntentMetadata                              map[string]string
 }
 
@@ -256,6 +256,7 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	set("payment_intent_data[description]", &l.description)
 	set("payment_intent_data[statement_descriptor_suffix]", &l.suffix)
 	set("inactive_message", &l.inactiveMessage)
+	l.PromotionCodes = q.flag("allow_promotion_codes", l.PromotionCodes)
 	if q.Has("submit_type") {
 		l.submitType = q.oneOf("submit_type", "auto", "book", "donate", "pay", "subscribe")
 	}
@@ -410,7 +411,7 @@ func (s *Stripe) linkObject(l *link, e expansion) object {
 		"submit_type":                l.submitType,
 		"restrictions":               restrictions,
 		"payment_method_types":       l.methods,
-		"allow_promotion_codes":      false,
+		"allow_promotion_codes":      l.PromotionCodes,
 		"billing_address_collection": "auto",
 		"payment_intent_data": object{
 			"capture_method":              l.CaptureMethod,

@@ -29,6 +29,7 @@ type PayOptions struct {
 	// "only-session" or "only-intent", the other event is not sent.
 	EventsFirst string
 	Amount      int64         // minor units; replaces the price's amount; 0: the price
+	Promotion   string        // a promotion code that the customer enters
 	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent
 	SessionAge  time.Duration // age of the session when it is paid
 	Presentment string        // currency that the customer chose under Adaptive Pricing; "": none
@@ -60,6 +61,10 @@ type session struct {
 	presentmentCurrency string
 	sourceCurrency      string // original currency of a converted session; "": not converted
 	sourceAmount        int64
+	sourceDiscount      int64
+	promotionCodes      bool // allow_promotion_codes
+	promotion           *promotionCode
+	discount            int64  // what the promotion code took off Amount
 	linkReturnURL       string // destination of a link's session; not shown as success_url
 }
 
@@ -85,6 +90,7 @@ func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 		intentDescription: l.description,
 		captureMethod:     l.CaptureMethod,
 		linkReturnURL:     l.ReturnURL,
+		promotionCodes:    l.PromotionCodes,
 	}
 	x.PaymentLink, x.Currency, x.Metadata = l.ID, l.currency, cloned(l.Metadata)
 	x.SuccessURL = linkSuccessURL
@@ -264,16 +270,21 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		x.Amount = 0
 	}
 	x.presentmentCurrency = o.Presentment
-	switch {
-	case o.Currency != "" && len(x.items) == 1:
+	if o.Currency != "" && len(x.items) == 1 {
 		amount, ok := s.prices.get(x.items[0].price).CurrencyOptions[o.Currency]
 		if !ok {
 			return nil, fmt.Errorf("the price has no amount in %s", o.Currency)
 		}
 		x.Currency, x.Amount = o.Currency, cmp.Or(o.Amount, amount)
-	case o.Converted != "":
-		x.sourceCurrency, x.sourceAmount = x.Currency, x.Amount
-		x.Currency, x.Amount = o.Converted, 2*x.Amount
+	}
+	if o.Promotion != "" {
+		if err := s.discount(x, o.Promotion); err != nil {
+			return nil, err
+		}
+	}
+	if o.Converted != "" && o.Currency == "" {
+		x.sourceCurrency, x.sourceAmount, x.sourceDiscount = x.Currency, x.Amount, x.discount
+		x.Currency, x.Amount, x.discount = o.Converted, 2*x.Amount, 2*x.discount
 	}
 	var i *intent
 	if x.Amount > 0 {
@@ -290,6 +301,9 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	x.Status = "complete"
 	if l := s.links.get(x.PaymentLink); l != nil {
 		l.completed++
+	}
+	if x.promotion != nil {
+		x.promotion.redeemed++
 	}
 	intentEvent := "payment_intent.succeeded"
 	switch {
@@ -338,7 +352,7 @@ func (s *Stripe) sessionOperations() []operation {
 				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] " +
 				"payment_intent_data[shipping][**]" +
 				" payment_method_types[#]" +
-				" custom_text[**]" + itemParams,
+				" custom_text[**] allow_promotion_codes" + itemParams,
 			sessionExpand,
 			s.createSession,
 		},
@@ -369,6 +383,7 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 		intentMetadata:    q.metadata("payment_intent_data[metadata]", nil),
 		intentDescription: q.Get("payment_intent_data[description]"),
 		captureMethod:     q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
+		promotionCodes:    q.flag("allow_promotion_codes", false),
 	}
 	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
 	if q.Has("expires_at") {
@@ -457,7 +472,7 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	var conversion any
 	if x.sourceCurrency != "" {
 		conversion = object{
-			"amount_subtotal": x.sourceAmount,
+			"amount_subtotal": x.sourceAmount + x.sourceDiscount,
 			"amount_total":    x.sourceAmount,
 			"fx_rate":         "2",
 			"source_currency": x.sourceCurrency,
@@ -466,25 +481,28 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	rendered := object{
 		"currency_conversion": conversion,
 		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment",
-		"created":              x.Created.Unix(),
-		"expires_at":           x.expires.Unix(),
-		"status":               x.Status,
-		"payment_status":       x.PaymentStatus,
-		"amount_subtotal":      total,
-		"amount_total":         total,
-		"currency":             currency,
-		"metadata":             x.Metadata,
-		"payment_intent":       nullable(x.PaymentIntent),
-		"payment_link":         nullable(x.PaymentLink),
-		"client_reference_id":  nullable(x.reference),
-		"customer":             nil,
-		"customer_details":     customer,
-		"presentment_details":  presentment,
-		"success_url":          nullable(x.SuccessURL),
-		"cancel_url":           nullable(x.cancelURL),
-		"url":                  nullable(view.URL),
-		"ui_mode":              "hosted",
-		"payment_method_types": []string{"card"},
+		"created":               x.Created.Unix(),
+		"expires_at":            x.expires.Unix(),
+		"status":                x.Status,
+		"payment_status":        x.PaymentStatus,
+		"amount_subtotal":       total + x.discount,
+		"amount_total":          total,
+		"total_details":         object{"amount_discount": x.discount, "amount_shipping": 0, "amount_tax": 0},
+		"discounts":             x.discounts(),
+		"allow_promotion_codes": x.promotionCodes,
+		"currency":              currency,
+		"metadata":              x.Metadata,
+		"payment_intent":        nullable(x.PaymentIntent),
+		"payment_link":          nullable(x.PaymentLink),
+		"client_reference_id":   nullable(x.reference),
+		"customer":              nil,
+		"customer_details":      customer,
+		"presentment_details":   presentment,
+		"success_url":           nullable(x.SuccessURL),
+		"cancel_url":            nullable(x.cancelURL),
+		"url":                   nullable(view.URL),
+		"ui_mode":               "hosted",
+		"payment_method_types":  []string{"card"},
 	}
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		if inner, ok := e.into("payment_intent"); ok {

@@ -30,6 +30,7 @@ type paymentLink struct {
 	Metadata        map[string]string `json:"metadata"`
 	AfterCompletion afterCompletion   `json:"after_completion"`
 	Restrictions    restrictions      `json:"restrictions"`
+	PromotionCodes  isTrue            `json:"allow_promotion_codes"`
 }
 
 // afterCompletion holds where a link leads after the payment. Another shape counts as nowhere, so
@@ -107,6 +108,8 @@ func (l paymentLink) record() ledger.Link {
 		Plan:      payment.Offer{PriceID: l.Metadata["price_id"]},
 		Manual:    l.Metadata["capture"] == captureManual,
 		SignedBy:  cmp.Or(l.Metadata[signatureKey], ledger.Unsigned),
+
+		PromotionCodes: bool(l.PromotionCodes),
 	}
 	r.Active, r.Limited, r.Closed = l.state()
 	return r
@@ -176,6 +179,9 @@ func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, 
 	if s.config.Manual {
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
+	if n.PromotionCodes {
+		params.AllowPromotionCodes = stripe.Bool(true)
+	}
 	if n.ReturnURL != "" {
 		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{
 			Type:     stripe.String("redirect"),
@@ -197,11 +203,12 @@ func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, 
 	}
 	record := link.record()
 	record.Plan, record.ReturnURL, record.TextSum = plan, n.ReturnURL, ledger.SumText(n.Text)
+	record.PromotionCodes = n.PromotionCodes
 	return record, nil
 }
 
-// UpdateLink activates or deactivates a link, signs it, and sets the return URL and the text of an
-// active one. An empty text or signature leaves the old one.
+// UpdateLink activates or deactivates a link and signs it. Of an active one it sets the return URL, the
+// text, and whether it takes promotion codes. An empty text or signature leaves the old one.
 // Stripe does not allow changes of price, currency and capture method.
 func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) error {
 	if err := s.waitFor(ctx, link.ID, "plink_"); err != nil {
@@ -222,6 +229,9 @@ func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) 
 		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{
 			Type: stripe.String("hosted_confirmation"),
 		}
+	}
+	if link.Active {
+		params.AllowPromotionCodes = stripe.Bool(link.PromotionCodes)
 	}
 	if link.Active && text != "" {
 		params.CustomText = &stripe.PaymentLinkUpdateCustomTextParams{

@@ -378,3 +378,32 @@ func TestRejectedTextStopsNoSale(t *testing.T) {
 		}
 	})
 }
+
+func TestLinkTakesPromotionCodes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		link, err := s.client.CreateLink(t.Context(), fleet.NewLink{
+			Device:         ledger.Device{UID: fixture.Washer},
+			Plan:           payment.Offer{PriceID: fixture.Warm},
+			PromotionCodes: true,
+			IdempotencyKey: "link:1",
+		})
+		fixture.Meant(t, "link", err, upstream.OK)
+		for _, codes := range []bool{true, false, true} {
+			link.PromotionCodes = codes
+			fixture.Meant(t, "update", s.client.UpdateLink(t.Context(), link, ""), upstream.OK)
+			read, err := s.client.Link(t.Context(), link.ID)
+			fixture.Meant(t, "read", err, upstream.OK)
+			if read.PromotionCodes != codes || s.Stripe.Links()[0].PromotionCodes != codes {
+				t.Errorf("promotion codes %v; want %v", read.PromotionCodes, codes)
+			}
+		}
+		link.Active = false // an inactive link keeps its switch
+		link.PromotionCodes = false
+		fixture.Meant(t, "deactivate", s.client.UpdateLink(t.Context(), link, ""), upstream.OK)
+		if !s.Stripe.Links()[0].PromotionCodes {
+			t.Error("a link was changed that is not sold")
+		}
+	})
+}

@@ -154,6 +154,15 @@ func (o *optional) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// isTrue is a switch on which no payment depends. Anything else than true decodes to false.
+type isTrue bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *isTrue) UnmarshalJSON(text []byte) error {
+	*b = string(text) == "true"
+	return nil
+}
+
 // reference is the id of another object. Stripe sends it as a string, as null, or as the expanded
 // object.
 type reference string

@@ -31,13 +31,31 @@ type checkoutSession struct {
 	Metadata      map[string]string `json:"metadata"`
 	PaymentLink   reference         `json:"payment_link"`
 	PaymentIntent expandedIntent    `json:"payment_intent"`
+	Totals        totalDetails      `json:"total_details"`
 	Conversion    struct {
 		AmountTotal    int64  `json:"amount_total"`
+		AmountSubtotal int64  `json:"amount_subtotal"`
 		SourceCurrency string `json:"source_currency"`
 	} `json:"currency_conversion"`
 	Presentment struct {
 		Currency string `json:"presentment_currency"`
 	} `json:"presentment_details"`
+}
+
+// totalDetails holds what promotion codes took off the price. Another shape counts as no discount, so
+// that the amount is compared with the full price.
+type totalDetails struct{ discount int64 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *totalDetails) UnmarshalJSON(text []byte) error {
+	var object struct {
+		AmountDiscount int64 `json:"amount_discount"`
+	}
+	*d = totalDetails{}
+	if json.Unmarshal(text, &object) == nil {
+		d.discount = max(object.AmountDiscount, 0)
+	}
+	return nil
 }
 
 // expandedIntent holds the fields of a session's PaymentIntent. It holds only the id if Stripe did
@@ -112,6 +130,10 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 		PriceAmount:   w.Conversion.AmountTotal,
 		PriceCurrency: w.Conversion.SourceCurrency,
 		ShownCurrency: w.Presentment.Currency,
+		Discount:      w.Totals.discount,
+	}
+	if s.Discount > 0 && w.Conversion.AmountSubtotal > 0 {
+		s.PriceAmount = w.Conversion.AmountSubtotal
 	}
 	if w.AmountTotal != nil {
 		s.Amount = *w.AmountTotal
@@ -256,6 +278,9 @@ func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledg
 	}
 	if s.config.Manual {
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
+	}
+	if n.PromotionCodes {
+		params.AllowPromotionCodes = stripe.Bool(true)
 	}
 	if n.Text != "" {
 		params.CustomText = &stripe.CheckoutSessionCreateCustomTextParams{

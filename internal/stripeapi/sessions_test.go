@@ -180,3 +180,50 @@ func TestPageURLAllowsOnlyStripesPages(t *testing.T) {
 		}
 	}
 }
+
+func TestSessionWithAPromotionCode(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		options                         sandbox.PayOptions
+		amount, discount, price, priced int64
+	}{
+		"none":      {sandbox.PayOptions{}, 350, 0, 0, 350},
+		"a part":    {sandbox.PayOptions{Promotion: "SPRING"}, 250, 100, 0, 350},
+		"all":       {sandbox.PayOptions{Promotion: "FREE"}, 0, 350, 0, 350},
+		"converted": {sandbox.PayOptions{Promotion: "SPRING", Converted: "usd"}, 500, 200, 350, 700},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStripeTest(t)
+				s.AddPromotionCode(sandbox.PromotionCode{Code: "SPRING", AmountOff: 100, Currency: "eur"})
+				s.AddPromotionCode(sandbox.PromotionCode{Code: "FREE", PercentOff: 100})
+				link := s.AddLink(sandbox.Link{
+					Active: true, PriceID: fixture.Warm, DeviceUID: fixture.Washer, PromotionCodes: true,
+				})
+				sold, err := s.Pay(link.ID, row.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := s.client.Session(t.Context(), sold.ID)
+				fixture.Meant(t, "session", err, upstream.OK)
+				if got.Amount != row.amount || got.Discount != row.discount || got.PriceAmount != row.price ||
+					got.Amount+got.Discount != row.priced {
+					t.Errorf("amount %d, discount %d, price %d; want %+v",
+						got.Amount, got.Discount, got.PriceAmount, row)
+				}
+			})
+		})
+	}
+}
+
+func TestUnreadableDiscountIsNone(t *testing.T) {
+	t.Parallel()
+	for _, totals := range []string{`null`, `"none"`, `{"amount_discount":"1"}`, `{"amount_discount":-5}`, `[]`} {
+		s, complete, err := decodeSession([]byte(`{"id":"cs_1","status":"complete","amount_total":350,
+			"currency":"eur","payment_status":"paid","total_details":` + totals + `}`))
+		if err != nil || !complete || s.Discount != 0 {
+			t.Errorf("%s: discount %d, %v; want none", totals, s.Discount, err)
+		}
+	}
+}

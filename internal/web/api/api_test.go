@@ -86,7 +86,7 @@ func TestPaymentByItsThreeIDs(t *testing.T) {
 		want := fmt.Sprintf(
 			`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3",`+
 				`"price_id":%q,"plan":"Warm wash","duration_s":3600,"amount":350,"currency":"eur","livemode":false,`+
-				`"money":"paid","refunded_amount":0,"refund_reference":"",`+
+				`"money":"paid","refunded_amount":0,"refund_reference":"","discount":0,`+
 				`"machine":"sent","reason":"","needs_attention":false,`+
 				`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
 				`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",

@@ -29,6 +29,7 @@ type paymentAnswer struct {
 	Money          string     `json:"money"`
 	RefundedAmount int64      `json:"refunded_amount"`
 	RefundRef      string     `json:"refund_reference"`
+	Discount       int64      `json:"discount"`
 	Machine        string     `json:"machine"`
 	Reason         string     `json:"reason"`
 	NeedsAttention bool       `json:"needs_attention"`
@@ -76,6 +77,7 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 		Money:          string(p.Funds),
 		RefundedAmount: p.RefundedAmount,
 		RefundRef:      p.RefundReference,
+		Discount:       p.Discount,
 		Machine:        string(p.Delivery),
 		Reason:         p.Reason,
 		NeedsAttention: p.ReviewReason != "",

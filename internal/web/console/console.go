@@ -6,7 +6,6 @@ import (
 	"embed"
 	"fmt"
 	"html/template"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -58,7 +57,8 @@ type Vitals struct {
 // Console serves the console. It is safe for concurrent use.
 type Console struct {
 	Config
-	templates map[string]*template.Template
+	templates map[string]map[string]*template.Template // by language and page
+	langs     map[string]lang
 	origins   *http.CrossOriginProtection
 	signIns   tokenSignIns
 	failures  *failures
@@ -88,7 +88,8 @@ var passkeyScript []byte
 func New(c Config) (*Console, error) {
 	console := &Console{
 		Config:    c,
-		templates: map[string]*template.Template{},
+		templates: map[string]map[string]*template.Template{},
+		langs:     map[string]lang{},
 		origins:   http.NewCrossOriginProtection(),
 		signIns:   tokenSignIns{list: map[string]tokenSignIn{}},
 		failures:  newFailures(),
@@ -104,23 +105,15 @@ func New(c Config) (*Console, error) {
 			return nil, fmt.Errorf("console: trust PUBLIC_URL: %w", err)
 		}
 	}
-	frame, err := template.New("").Funcs(console.functions()).ParseFS(pageFiles, "pages/frame.html")
-	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
-	names, err := fs.Glob(pageFiles, "pages/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
-	for _, name := range names {
-		one, err := frame.Clone()
-		if err == nil {
-			one, err = one.ParseFS(pageFiles, name)
-		}
+	for _, one := range languages() {
+		l, err := readLang(one.Tag)
 		if err != nil {
-			return nil, fmt.Errorf("console: %w", err)
+			return nil, err
 		}
-		console.templates[strings.TrimSuffix(path.Base(name), ".html")] = one
+		if console.templates[one.Tag], err = console.parsePages(l); err != nil {
+			return nil, fmt.Errorf("console: pages in %s: %w", one.Tag, err)
+		}
+		console.langs[one.Tag] = l
 	}
 	return console, nil
 }
@@ -146,6 +139,7 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	handle("POST /operator/sign-in/passkey", c.publicForm(c.signInByPasskey))
 	handle("GET /operator/invite/{token}", c.invitation)
 	handle("POST /operator/invite/{token}", c.publicForm(c.acceptInvitation))
+	handle("GET /operator/language/{tag}", c.chooseLanguage)
 	button("/operator/sign-out", c.signOut)
 
 	page("/operator", c.today)
@@ -217,6 +211,8 @@ type view struct {
 	// Set by withFrame.
 	Me             people.Actor // who is signed in
 	SignedIn, Test bool
+	Lang           string // tag of the page's language
+	Languages      []languageLink
 	Zone           string
 	Open           int    // what needs attention, for the title
 	Done           string // the action that just succeeded
@@ -233,7 +229,7 @@ func (v view) Owner() bool { return v.Me.Role.May(people.Owner) }
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	var whole bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.withFrame(r, v)); err != nil {
+	if err := c.page(r, name).ExecuteTemplate(&whole, "frame", c.withFrame(r, v)); err != nil {
 		return err
 	}
 	c.begin(w, v)
@@ -241,21 +237,28 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 	return err
 }
 
+// page returns a page's template in the language of a request.
+func (c *Console) page(r *http.Request, name string) *template.Template {
+	return c.templates[c.langOf(r).Tag()][name]
+}
+
 // writePieces answers with a page whose content is produced slowly. An error after the first byte is
 // only logged.
 func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	c.begin(w, v)
-	if err := c.templates[name].ExecuteTemplate(w, "frame", c.withFrame(r, v)); err != nil &&
+	if err := c.page(r, name).ExecuteTemplate(w, "frame", c.withFrame(r, v)); err != nil &&
 		r.Context().Err() == nil {
 		return err
 	}
 	return nil
 }
 
-// withFrame returns the view with the data of its frame.
+// withFrame returns the view with the data of its frame, and with its texts in the request's language.
 func (c *Console) withFrame(r *http.Request, v view) view {
+	l := c.langOf(r)
+	v.Lang, v.Languages, v.Title, v.Problem = l.Tag(), languageLinks(l), l.T(v.Title), l.T(v.Problem)
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
-	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newFormToken(), backTo(r)
+	v.Done, v.Once, v.Back = l.T(doneWords(r.URL.Query().Get("done"))), newFormToken(), backTo(r)
 	v.Me = people.From(r.Context())
 	if v.SignedIn = v.Me.Name != ""; v.SignedIn {
 		v.Open = c.openMatters(r)
@@ -324,15 +327,16 @@ func goBack(w http.ResponseWriter, r *http.Request, done string) error {
 	return nil
 }
 
-// functions returns the functions of the templates.
-func (c *Console) functions() template.FuncMap {
+// functions returns the functions of the templates in a language.
+func (c *Console) functions(l lang) template.FuncMap {
 	return template.FuncMap{
-		"money":    web.Amount,
-		"at":       func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
-		"soon":     c.soon,
-		"day":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006") },
+		"t":        func(text any) string { return l.T(fmt.Sprint(text)) },
+		"money":    l.money,
+		"at":       func(t time.Time) template.HTML { return c.at(l, t, layoutFull) },
+		"soon":     func(t time.Time) template.HTML { return c.soon(l, t) },
+		"day":      func(t time.Time) template.HTML { return c.at(l, t, layoutDate) },
 		"payout":   payoutWords,
-		"ago":      func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
+		"ago":      func(t time.Time) string { return l.ago(c.Ledger.Now().Sub(t)) },
 		"span":     exactDuration,
 		"upper":    strings.ToUpper,
 		"name":     web.MachineName,
@@ -344,14 +348,14 @@ func (c *Console) functions() template.FuncMap {
 		"machine":  machineWords,
 		"moneyIs":  moneyWords,
 		"needs":    attentionWords,
-		"reason":   reportWords,
+		"reason":   func(reason string) string { return l.T(reportWords(reason)) },
 		"report": func(root view, r ledger.Report) any {
 			return struct {
 				ledger.Report
 				Root view
 			}{r, root}
 		},
-		"source": sourceWords,
+		"source": func(s fleet.Source) string { return l.T(sourceWords(s)) },
 		"way":    wayWords,
 		"roles": func(roles []people.Role, now string) any {
 			return struct {
@@ -359,10 +363,12 @@ func (c *Console) functions() template.FuncMap {
 				Now   string
 			}{roles, now}
 		},
-		"did":     auditWords,
-		"stood":   auditStateWords,
+		"did":     func(a ledger.Audit) string { return auditWords(l, a) },
+		"stood":   func(a ledger.Audit, state string) string { return auditStateWords(l, a, state) },
 		"subject": subjectPath,
-		"nav":     func(v view, key, path, text string) navLink { return navLink{path, text, v.Nav == key} },
+		"nav": func(v view, key, path, text string) navLink {
+			return navLink{path, l.T(text), v.Nav == key}
+		},
 	}
 }
 
@@ -384,20 +390,20 @@ func subjectPath(a ledger.Audit) string {
 }
 
 // at formats a time as a time element. Its datetime attribute is exact.
-func (c *Console) at(t time.Time, layout string) template.HTML {
+func (c *Console) at(l lang, t time.Time, layout string) template.HTML {
 	if t.IsZero() {
-		return "never"
+		return template.HTML(template.HTMLEscapeString(l.T("never"))) // safe: escaped
 	}
-	return template.HTML( // safe: formatted times only
-		fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout)))
+	return template.HTML(fmt.Sprintf( // safe: formatted times only
+		`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(l.layout(layout))))
 }
 
 // soon formats a time of today without its day.
-func (c *Console) soon(t time.Time) template.HTML {
+func (c *Console) soon(l lang, t time.Time) template.HTML {
 	if midnight(t, c.Zone).Equal(midnight(c.Ledger.Now(), c.Zone)) {
-		return c.at(t, "15:04:05")
+		return c.at(l, t, "15:04:05")
 	}
-	return c.at(t, "2 Jan 15:04")
+	return c.at(l, t, layoutDay)
 }
 
 // zoneName returns the name of a time zone for people.
@@ -407,47 +413,4 @@ func zoneName(zone *time.Location, now time.Time) string {
 		return name
 	}
 	return zone.String() + " (" + name + ")"
-}
-
-// ago formats the time since an event, roughly.
-func ago(d time.Duration) string {
-	if d < 5*time.Second {
-		return "just now"
-	}
-	return roughDuration(d) + " ago"
-}
-
-// exactDuration formats a duration as it is sold: "1 h 15 min".
-func exactDuration(d time.Duration) string {
-	var parts []string
-	for _, unit := range []struct {
-		size time.Duration
-		name string
-	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / unit.size; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
-			d -= n * unit.size
-		}
-	}
-	return strings.Join(parts, " ")
-}
-
-// roughDuration formats a duration in its largest unit: "3 minutes".
-func roughDuration(d time.Duration) string {
-	count := func(n time.Duration, unit string) string {
-		if n == 1 {
-			return "1 " + unit
-		}
-		return fmt.Sprintf("%d %ss", n, unit)
-	}
-	switch {
-	case d < time.Minute:
-		return count(d/time.Second, "second")
-	case d < 2*time.Hour:
-		return count(d/time.Minute, "minute")
-	case d < 48*time.Hour:
-		return count(d/time.Hour, "hour")
-	default:
-		return count(d/(24*time.Hour), "day")
-	}
 }

@@ -2,7 +2,6 @@ package console
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,6 +25,7 @@ type deviceRow struct {
 	fleet.Listed
 	StateIs word
 	History record
+	Rate    string // the share of credits that started, in words
 }
 
 type devicesPage struct {
@@ -54,7 +54,8 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), recordOf(credits)})
+		history := recordOf(credits)
+		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), history, history.rate(c.langOf(r))})
 	}
 	return c.write(w, r, "devices", view{Title: "Machines", Nav: "devices", Data: page})
 }
@@ -98,13 +99,13 @@ func isMachineFault(reason string) bool {
 	return false
 }
 
-// Rate returns the share of credits that started, in words.
-func (r record) Rate() string {
+// rate returns the share of credits that started, in words.
+func (r record) rate(l lang) string {
 	all := r.Started + r.Failed
 	if all == 0 {
-		return "no starts yet"
+		return l.T("no starts yet")
 	}
-	return fmt.Sprintf("%d%% of the last %d", 100*r.Started/all, all)
+	return l.T("{percent}% of the last {n}", "percent", strconv.Itoa(100*r.Started/all), "n", strconv.Itoa(all))
 }
 
 // onDevice runs the action of a device's button, and redirects back.
@@ -171,12 +172,4 @@ func shortened(text string, maxLen int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:maxLen], "")
-}
-
-// plural formats a count with its noun.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
 }

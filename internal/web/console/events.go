@@ -72,5 +72,5 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request) error {
 			page.Payment = p.ID
 		}
 	}
-	return c.write(w, r, "event", view{Title: "Event " + e.ID, Nav: "events", Data: page})
+	return c.write(w, r, "event", view{Title: c.langOf(r).T("Event {id}", "id", e.ID), Nav: "events", Data: page})
 }

@@ -12,7 +12,6 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
-	"notepay/internal/web"
 )
 
 const paymentsPerPage = 50
@@ -108,7 +107,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 	if err != nil {
 		return err
 	}
-	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
+	clock := func(t time.Time) string { return t.In(c.Zone).Format(s.lang.layout(layoutClock)) }
 	page := paymentPage{
 		Payment:   s.Payment,
 		Why:       s.why(c.Ledger.Now(), clock),
@@ -118,7 +117,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 	}
 	page.Reports = slices.DeleteFunc(s.Reports, func(r ledger.Report) bool { return !r.SeenAt.IsZero() })
 	return c.write(w, r, "payment", view{
-		Title:   "Payment " + s.ID,
+		Title:   s.lang.T("Payment {id}", "id", s.ID),
 		Nav:     "payments",
 		Status:  status,
 		Problem: problem,
@@ -129,6 +128,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 
 // read reads everything that is recorded about a payment.
 func (c *Console) read(r *http.Request, key string) (s timeline, err error) {
+	s.lang = c.langOf(r)
 	if s.Payment, err = c.Ledger.Payment(r.Context(), key); err != nil {
 		return s, err
 	}
@@ -265,8 +265,10 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	if text != "" {
 		var ok bool
 		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > payment.Refundable(p) {
-			return c.showPayment(w, r, http.StatusBadRequest, "Enter an amount above 0 and at most "+
-				web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.")
+			l := c.langOf(r)
+			return c.showPayment(w, r, http.StatusBadRequest,
+				l.T("Enter an amount above 0 and at most {amount}. Nothing was changed.",
+					"amount", l.money(payment.Refundable(p), p.Currency)))
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
@@ -287,6 +289,7 @@ type timelineEntry struct {
 
 // entries returns the history of a payment, in the order of time.
 func (s *timeline) entries() (list []timelineEntry) {
+	l := s.lang
 	add := func(e timelineEntry) {
 		if !e.At.IsZero() {
 			list = append(list, e)
@@ -295,20 +298,20 @@ func (s *timeline) entries() (list []timelineEntry) {
 	if s.Amount > 0 {
 		add(timelineEntry{
 			At:     s.PaidAt,
-			What:   "Paid at Stripe",
-			Detail: web.Amount(s.Amount, s.Currency),
+			What:   l.T("Paid at Stripe"),
+			Detail: l.money(s.Amount, s.Currency),
 			Class:  "good",
 		})
 	}
-	add(timelineEntry{At: s.CreatedAt, What: "Recorded by notepay"})
+	add(timelineEntry{At: s.CreatedAt, What: l.T("Recorded by notepay")})
 	for _, e := range s.Events {
-		detail := outcomeWords(e.Outcome)
+		detail := l.T(outcomeWords(e.Outcome))
 		if e.Repeats > 0 {
-			detail += ", received " + plural(e.Repeats, "more time")
+			detail += ", " + l.N(e.Repeats, "received {n} more time", "received {n} more times")
 		}
 		add(timelineEntry{
 			At:     e.Received,
-			What:   "Stripe event " + e.Type,
+			What:   l.T("Stripe event {type}", "type", e.Type),
 			Detail: detail,
 			Link:   "/operator/events/" + url.PathEscape(e.ID),
 		})
@@ -316,25 +319,25 @@ func (s *timeline) entries() (list []timelineEntry) {
 	for _, a := range s.Attempts {
 		m := timelineEntry{
 			At:    a.At,
-			What:  actionWords(a.Action),
+			What:  l.T(actionWords(a.Action)),
 			Class: "good",
 			Took:  strconv.FormatInt(a.Took.Milliseconds(), 10) + " ms",
 		}
 		switch a.Outcome {
 		case "ok":
-			m.Detail = "done"
+			m.Detail = l.T("done")
 		case "retry":
-			m.Detail, m.Class = "will be retried", "wait"
+			m.Detail, m.Class = l.T("will be retried"), "wait"
 		default:
-			m.Detail, m.Class = "rejected", "bad"
+			m.Detail, m.Class = l.T("rejected"), "bad"
 		}
 		if a.Status != 0 {
-			m.Detail += ", status " + strconv.Itoa(a.Status)
+			m.Detail += ", " + l.T("status {status}", "status", strconv.Itoa(a.Status))
 		} else {
-			m.Detail += ", no answer"
+			m.Detail += ", " + l.T("no answer")
 		}
 		if minor, currency, ok := refunded(a); ok {
-			m.Detail += ": " + web.Amount(minor, currency)
+			m.Detail += ": " + l.money(minor, currency)
 		} else if a.Detail != "" {
 			m.Detail += ": " + a.Detail
 		}
@@ -343,35 +346,35 @@ func (s *timeline) entries() (list []timelineEntry) {
 	for _, c := range s.Confirmations {
 		m := timelineEntry{
 			At:    c.At,
-			What:  "The machine said: " + confirmationWords(c.State) + code(c.Code),
+			What:  l.T("The machine said: {what}", "what", l.T(confirmationWords(c.State))+code(c.Code)),
 			Class: "good",
 		}
 		if c.State == "failed" || c.State == "busy" || c.State == "expired" {
 			m.Class = "bad"
 		}
 		if c.Outcome != payment.ConfirmationTaken {
-			m.Detail = confirmationOutcome(c.Outcome)
+			m.Detail = l.T(confirmationOutcome(c.Outcome))
 		}
 		add(m)
 	}
 	for _, r := range s.Reports {
 		add(timelineEntry{
 			At:     r.At,
-			What:   "The customer reported: " + reportWords(r.Reason),
+			What:   l.T("The customer reported: {what}", "what", l.T(reportWords(r.Reason))),
 			Detail: r.Words,
 			Class:  "bad",
 		})
 	}
 	if s.RefundSeq > 0 {
-		add(timelineEntry{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})
+		add(timelineEntry{At: s.RefundAt, What: l.T("Refund requested"), Detail: l.money(s.RefundAmount, s.Currency)})
 	}
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			change := " (" + auditStateWords(a, a.Before) + " → " + auditStateWords(a, a.After) + ")"
+			change := " (" + auditStateWords(l, a, a.Before) + " → " + auditStateWords(l, a, a.After) + ")"
 			detail = strings.TrimSpace(detail + change)
 		}
-		add(timelineEntry{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
+		add(timelineEntry{At: a.At, What: a.Who + " " + auditWords(l, a), Detail: detail})
 	}
 	slices.SortStableFunc(list, func(a, b timelineEntry) int { return a.At.Compare(b.At) })
 	return list

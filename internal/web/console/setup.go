@@ -82,6 +82,7 @@ type setupPage struct {
 	Found  iter.Seq[Finding]
 	Alerts alertsPage
 	c      *checks
+	lang   lang
 }
 
 // Summary returns the line below the list, which may have grown while the page was written.
@@ -92,16 +93,16 @@ func (p *setupPage) Summary() string {
 			failed++
 		}
 	}
-	made := plural(len(last.Found), "check")
+	made := p.lang.N(len(last.Found), "{n} check", "{n} checks")
 	switch {
 	case p.Running:
-		return made + " so far."
+		return p.lang.T("{checks} so far.", "checks", made)
 	case last.Broken:
-		return made + ", then the run was interrupted."
+		return p.lang.T("{checks}, then the run was interrupted.", "checks", made)
 	case failed > 0:
-		return made + ", " + plural(failed, "problem") + "."
+		return made + ", " + p.lang.N(failed, "{n} problem.", "{n} problems.")
 	}
-	return made + ", no problems."
+	return p.lang.T("{checks}, no problems.", "checks", made)
 }
 
 // setup shows the results of the last run.
@@ -121,6 +122,7 @@ func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon, tested
 			Found:   slices.Values(last.Found),
 			Alerts:  c.alertsPage(testedSoon),
 			c:       &c.checks,
+			lang:    c.langOf(r),
 		},
 	})
 }
@@ -136,7 +138,7 @@ func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	defer func() { c.checks.end(ctx.Err() != nil) }()
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the answer
-	page := &setupPage{lastRun: lastRun{At: time.Now()}, Alerts: c.alertsPage(false), c: &c.checks}
+	page := &setupPage{lastRun: lastRun{At: time.Now()}, Alerts: c.alertsPage(false), c: &c.checks, lang: c.langOf(r)}
 	page.Found = func(yield func(Finding) bool) {
 		_ = control.Flush()
 		c.Check(ctx, func(f Finding) {

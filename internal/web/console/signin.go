@@ -163,8 +163,9 @@ func (c *Console) signInByPassword(w http.ResponseWriter, r *http.Request) error
 	switch {
 	case isLimited:
 		setRetryAfter(w, limited.wait)
-		return c.askToSignIn(w, r, http.StatusTooManyRequests, "Too many attempts for this name from here. Wait "+
-			roughDuration(limited.wait+time.Second)+", or use another way to sign in.", next)
+		return c.askToSignIn(w, r, http.StatusTooManyRequests, c.langOf(r).T(
+			"Too many attempts for this name from here. Wait {time}, or use another way to sign in.",
+			"time", c.langOf(r).roughDuration(limited.wait+time.Second)), next)
 	case errors.Is(err, people.ErrBusy):
 		setRetryAfter(w, time.Second)
 		return c.askToSignIn(w, r, http.StatusServiceUnavailable,

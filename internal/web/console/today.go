@@ -81,7 +81,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	devices, _, _ := c.Fleet.Counts()
 	problems := c.Fleet.Problems()
 	page.Problems = problems[:min(len(problems), maxRows)]
-	page.Lights = indicators(c.Vitals(ctx), stats, devices, now)
+	page.Lights = indicators(c.langOf(r), c.Vitals(ctx), stats, devices, now)
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
 	}
@@ -108,14 +108,14 @@ func inWords(count map[fleet.State]int) (list []stateCount) {
 }
 
 // indicators returns the state of the service, one indicator for each part.
-func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indicator {
+func indicators(l lang, v Vitals, stats ledger.Stats, devices int, now time.Time) []indicator {
 	vendor := func(name, unreachable string) indicator {
 		if unreachable != "" {
 			return indicator{name, word{"not reachable", "bad"}, unreachable}
 		}
 		return indicator{name, word{"OK", "good"}, ""}
 	}
-	webhooks := indicator{"Webhooks", word{"OK", "good"}, "last one " + ago(now.Sub(v.Webhook))}
+	webhooks := indicator{"Webhooks", word{"OK", "good"}, l.T("last one {ago}", "ago", l.ago(now.Sub(v.Webhook)))}
 	switch {
 	case v.WebhooksOff:
 		webhooks = indicator{"Webhooks", word{"off", "wait"}, "notepay asks Stripe regularly instead"}
@@ -126,8 +126,8 @@ func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indi
 	if stats.Queued > 0 {
 		queue = indicator{
 			"Queue",
-			word{plural(stats.Queued, "credit") + " waiting", "good"},
-			"oldest waiting for " + roughDuration(now.Sub(stats.OldestQueued)),
+			word{l.N(stats.Queued, "{n} credit waiting", "{n} credits waiting"), "good"},
+			l.T("oldest waiting for {time}", "time", l.roughDuration(now.Sub(stats.OldestQueued))),
 		}
 		if now.Sub(stats.OldestQueued) > time.Minute {
 			queue.Class = "wait"
@@ -144,7 +144,7 @@ func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indi
 			"no payment can be taken; check the disk and the log",
 		}
 	}
-	known := indicator{"Machines", word{plural(devices, "machine"), "good"}, ""}
+	known := indicator{"Machines", word{l.N(devices, "{n} machine", "{n} machines"), "good"}, ""}
 	if devices == 0 {
 		known = indicator{"Machines", word{"none", "wait"}, "no device in the Notehub project yet"}
 	}

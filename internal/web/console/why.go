@@ -2,7 +2,7 @@ package console
 
 import (
 	"cmp"
-	"fmt"
+	"strconv"
 	"time"
 
 	"notepay/internal/bridge"
@@ -18,6 +18,8 @@ type timeline struct {
 	Events        []ledger.StripeEvent  // oldest first
 	Audits        []ledger.Audit
 	Reports       []ledger.Report // of the customer, oldest first
+
+	lang lang // of its texts
 }
 
 // diagnosis says why a machine did not start, or that it did.
@@ -35,16 +37,19 @@ func (s *timeline) why(now time.Time, clock func(time.Time) string) diagnosis {
 	switch n := len(s.Confirmations); {
 	case n > 0:
 		last := s.Confirmations[n-1]
-		line := "The machine said at " + clock(last.At) + " that " + confirmationWords(last.State)
-		if last.Code != "" {
-			line += ", with its code " + last.Code
+		line, values := "The machine said at {time}: {what}.", []string{
+			"time", clock(last.At), "what", s.lang.T(confirmationWords(last.State)),
 		}
-		a.Evidence = append(a.Evidence, line+".")
+		if last.Code != "" {
+			line = "The machine said at {time}: {what}, with its code {code}."
+			values = append(values, "code", last.Code)
+		}
+		a.Evidence = append(a.Evidence, s.lang.T(line, values...))
 	case !s.ConfirmBy.IsZero():
-		a.Evidence = append(a.Evidence, "The machine has not answered.")
+		a.Evidence = append(a.Evidence, s.lang.T("The machine has not answered."))
 	case s.Delivery != payment.Failed:
-		a.Evidence = append(a.Evidence,
-			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.")
+		a.Evidence = append(a.Evidence, s.lang.T(
+			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started."))
 	}
 	return a
 }
@@ -55,52 +60,56 @@ func (s *timeline) summary(now time.Time, clock func(time.Time) string) string {
 	case payment.Started, payment.Done:
 		switch {
 		case s.Reason == payment.ReasonStartedAfter:
-			return "The machine started at " + clock(s.StartedAt) + ", but only after the money had gone back."
+			return s.lang.T("The machine started at {time}, but only after the money had gone back.",
+				"time", clock(s.StartedAt))
 		case s.StartedAt.IsZero():
-			return "The machine started: it said that it has finished."
+			return s.lang.T("The machine started: it said that it has finished.")
 		default:
-			return "The machine started: it said so at " + clock(s.StartedAt) + "."
+			return s.lang.T("The machine started: it said so at {time}.", "time", clock(s.StartedAt))
 		}
 	case payment.Fetched:
 		switch {
 		case s.ConfirmBy.IsZero():
-			return "The machine's Notecard fetched the credit. Nothing more can be known. " +
-				"If nothing happened, check the machine itself."
+			return s.lang.T("The machine's Notecard fetched the credit. Nothing more can be known. " +
+				"If nothing happened, check the machine itself.")
 		case now.Before(s.ConfirmBy):
-			return "The machine has the credit and may still start. notepay waits for its answer until " +
-				clock(s.ConfirmBy) + "."
+			return s.lang.T("The machine has the credit and may still start. "+
+				"notepay waits for its answer until {time}.", "time", clock(s.ConfirmBy))
 		default:
-			return "The machine has the credit and should have answered by " +
-				clock(s.ConfirmBy) + ". notepay asks Notehub once more for the answer, then the money goes back."
+			return s.lang.T("The machine has the credit and should have answered by {time}. "+
+				"notepay asks Notehub once more for the answer, then the money goes back.", "time", clock(s.ConfirmBy))
 		}
 	case payment.Sent:
 		until := ""
 		if !s.ExpiresAt.IsZero() {
-			until = " If the machine does not fetch the credit by " + clock(s.ExpiresAt) +
-				", notepay takes it back and returns the money."
+			until = " " + s.lang.T("If the machine does not fetch the credit by {time}, "+
+				"notepay takes it back and returns the money.", "time", clock(s.ExpiresAt))
 		}
-		return "Notehub holds the credit. The machine has not fetched it as far as notepay knows: " +
-			"it may be offline, asleep, or on a slow connection." + until
+		return s.lang.T("Notehub holds the credit. The machine has not fetched it as far as notepay knows: "+
+			"it may be offline, asleep, or on a slow connection.") + until
 	case payment.Queued:
 		switch {
 		case payment.InDoubt(s.Payment, now):
-			return "Notehub never said that it took the credit, and notepay no longer sends it. " +
-				"If the machine has it anyway, it says so by " + clock(s.ConfirmBy) + ". Otherwise the money goes back."
+			return s.lang.T("Notehub never said that it took the credit, and notepay no longer sends it. "+
+				"If the machine has it anyway, it says so by {time}. Otherwise the money goes back.",
+				"time", clock(s.ConfirmBy))
 		case s.OutcomeUnknown:
-			return "The call was cut, so notepay does not know whether Notehub took the credit. " +
-				"It checks before it sends the credit again."
+			return s.lang.T("The call was cut, so notepay does not know whether Notehub took the credit. " +
+				"It checks before it sends the credit again.")
 		case s.Failures > 0:
-			return "Notehub has not taken the credit yet. notepay keeps trying."
+			return s.lang.T("Notehub has not taken the credit yet. notepay keeps trying.")
 		case s.CancelReason != "":
-			return "The credit was stopped before it was sent."
+			return s.lang.T("The credit was stopped before it was sent.")
 		default:
-			return "The credit is about to be sent."
+			return s.lang.T("The credit is about to be sent.")
 		}
 	}
-	return s.notStarted()
+	return s.lang.T(s.notStarted(), "code", code(s.MachineCode),
+		"reason", s.lang.T(cmp.Or(reasonWords(s.Reason), "no reason is recorded")))
 }
 
-// notStarted says why a credit failed.
+// notStarted says in English why a credit failed, with placeholders for the machine's code and the
+// reason.
 func (s *timeline) notStarted() string {
 	switch s.Reason {
 	case payment.ReasonAdopted:
@@ -127,7 +136,7 @@ func (s *timeline) notStarted() string {
 		}
 		return "Another customer was still using this machine."
 	case payment.ReasonFailed:
-		return "The machine got the credit and reported that it could not start" + code(s.MachineCode) + "."
+		return "The machine got the credit and reported that it could not start{code}."
 	case payment.ReasonRecalled:
 		return "The machine did not fetch the credit in time, so notepay took it back. " +
 			"The machine was offline or asleep."
@@ -147,7 +156,7 @@ func (s *timeline) notStarted() string {
 	case payment.ReasonEnded:
 		return "The start was canceled in this console or through the API."
 	}
-	return "The machine did not start: " + cmp.Or(reasonWords(s.Reason), "no reason is recorded") + "."
+	return "The machine did not start: {reason}."
 }
 
 // code formats a machine's code in brackets.
@@ -170,19 +179,19 @@ func (s *timeline) said(state string) bool {
 
 // origin says how notepay learned about the payment.
 func (s *timeline) origin(clock func(time.Time) string) string {
-	if s.PaymentIntent == "" && s.Amount == 0 {
-		return "This was a free start, recorded at " + clock(s.CreatedAt) + "."
+	if s.PaymentIntent == "" && s.Amount == 0 && s.Discount == 0 {
+		return s.lang.T("This was a free start, recorded at {time}.", "time", clock(s.CreatedAt))
 	}
 	late := ""
 	if d := s.CreatedAt.Sub(s.PaidAt); d > time.Minute {
-		late = ", " + roughDuration(d) + " after the payment"
+		late = s.lang.T(", {time} after the payment", "time", s.lang.roughDuration(d))
 	}
 	for _, e := range s.Events {
 		if e.Outcome == bridge.Recorded || e.Outcome == bridge.Adopted {
-			return "Stripe reported the payment at " + clock(e.Received) + late + "."
+			return s.lang.T("Stripe reported the payment at {time}{late}.", "time", clock(e.Received), "late", late)
 		}
 	}
-	return "notepay found the payment at Stripe at " + clock(s.CreatedAt) + late + "."
+	return s.lang.T("notepay found the payment at Stripe at {time}{late}.", "time", clock(s.CreatedAt), "late", late)
 }
 
 // delivery says how often the credit was sent, and with what result.
@@ -194,22 +203,22 @@ func (s *timeline) delivery(clock func(time.Time) string) string {
 		}
 	}
 	if calls == 0 {
-		return "Nothing was sent to Notehub."
+		return s.lang.T("Nothing was sent to Notehub.")
 	}
-	times := "once"
-	if calls > 1 {
-		times = fmt.Sprintf("%d times, last", calls)
-	}
-	how := "Notehub took the credit"
+	how := s.lang.T("Notehub took the credit")
 	switch {
 	case last.Outcome == "ok":
 	case last.Status == 0:
-		how = "Notehub did not answer"
+		how = s.lang.T("Notehub did not answer")
 	default:
-		how = fmt.Sprintf("Notehub answered with status %d", last.Status)
+		how = s.lang.T("Notehub answered with status {status}", "status", strconv.Itoa(last.Status))
 	}
 	if last.Outcome != "ok" && last.Detail != "" {
 		how += " (" + last.Detail + ")"
 	}
-	return "The credit was sent " + times + " at " + clock(last.At) + ": " + how + "."
+	if calls == 1 {
+		return s.lang.T("The credit was sent once at {time}: {how}.", "time", clock(last.At), "how", how)
+	}
+	return s.lang.T("The credit was sent {n} times, last at {time}: {how}.",
+		"n", strconv.Itoa(calls), "time", clock(last.At), "how", how)
 }

@@ -102,7 +102,7 @@ func TestWhy(t *testing.T) {
 				Payment:       with(func(p *payment.Payment) { p.Delivery, p.StartedAt = payment.Started, noon() }),
 				Confirmations: said("started", ""),
 			},
-			"The machine started: it said so", []string{"that it started"},
+			"The machine started: it said so", []string{": it started"},
 		},
 		"it did, too late": {
 			timeline{
@@ -264,7 +264,7 @@ func TestRecordOf(t *testing.T) {
 			[]ledger.Credit{{Machine: payment.Failed, Reason: payment.ReasonRecalled}}, "0% of the last 1",
 		},
 	} {
-		if got := recordOf(c.credits).Rate(); got != c.want {
+		if got := recordOf(c.credits).rate(lang{}); got != c.want {
 			t.Errorf("%s: %q; want %q", name, got, c.want)
 		}
 	}
@@ -303,7 +303,7 @@ func TestIndicators(t *testing.T) {
 			Vitals{Store: ledger.ErrClosed}, ledger.Stats{}, "Records", "bad", "no payment can be taken",
 		},
 	} {
-		for _, l := range indicators(c.vitals, c.stats, 1, now) {
+		for _, l := range indicators(lang{}, c.vitals, c.stats, 1, now) {
 			if l.Name == c.light && (l.Class != c.class || !strings.Contains(l.Detail, c.says)) {
 				t.Errorf("%s: %s is %s, %q; want %s, %q", name, l.Name, l.Class, l.Detail, c.class, c.says)
 			}

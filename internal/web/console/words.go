@@ -8,7 +8,6 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
-	"notepay/internal/web"
 )
 
 // word is a state in words, with the style class of its color: "good", "wait", "bad" or "".
@@ -302,15 +301,20 @@ func confirmationWords(state string) string {
 }
 
 // auditWords describes an entry of the audit log.
-func auditWords(a ledger.Audit) string {
+func auditWords(l lang, a ledger.Audit) string {
+	if a.What == "refund" && a.Amount > 0 {
+		return l.T("requested a refund of {amount}", "amount", l.money(a.Amount, a.Currency))
+	}
+	return l.T(auditVerb(a))
+}
+
+// auditVerb describes what an entry of the audit log says that was done.
+func auditVerb(a ledger.Audit) string {
 	switch a.What {
 	case "retry":
 		return "resent the credit"
 	case "refund":
-		if a.Amount == 0 { // of an earlier version
-			return "requested a refund"
-		}
-		return "requested a refund of " + web.Amount(a.Amount, a.Currency)
+		return "requested a refund" // an earlier version did not record the amount
 	case "end":
 		// An earlier version also wrote "end" for a dismissal. Its rows show the state before.
 		before := strings.Fields(a.Before)
@@ -385,19 +389,19 @@ func wayWords(way string) string {
 
 // auditStateWords describes a payment's state before or after an action. The audit log records it as
 // "paid failed expired 350".
-func auditStateWords(a ledger.Audit, state string) string {
+func auditStateWords(l lang, a ledger.Audit, state string) string {
 	parts := strings.Split(state, " ")
 	if len(parts) != 4 {
 		return state
 	}
 	p := payment.Payment{Funds: payment.FundsStatus(parts[0]), Delivery: payment.DeliveryStatus(parts[1])}
 	p.Amount = 1 // not free
-	words := moneyWords(p).Text + ", " + machineWords(p).Text
+	words := l.T(moneyWords(p).Text) + ", " + l.T(machineWords(p).Text)
 	if parts[2] != "" {
-		words += " (" + reasonWords(parts[2]) + ")"
+		words += " (" + l.T(reasonWords(parts[2])) + ")"
 	}
 	if back, err := strconv.ParseInt(parts[3], 10, 64); err == nil && back > 0 && a.Currency != "" {
-		words += ", " + web.Amount(back, a.Currency) + " refunded"
+		words += ", " + l.T("{amount} refunded", "amount", l.money(back, a.Currency))
 	}
 	return words
 }

@@ -92,7 +92,7 @@ func (c *Handler) payment(p payment.Payment, now time.Time, code codeDisplay) Pa
 
 // facts returns the known lines of the receipt.
 func (c *Handler) facts(p payment.Payment, now time.Time) []fact {
-	list := make([]fact, 0, 10)
+	list := make([]fact, 0, 12)
 	add := func(name string, is Message) { list = append(list, fact{name: name, is: is}) }
 	addTime := func(name string, at time.Time) {
 		if !at.IsZero() {
@@ -104,6 +104,10 @@ func (c *Handler) facts(p payment.Payment, now time.Time) []fact {
 	}
 	if p.Duration > 0 {
 		add("receipt.time", msgOf(duration(p.Duration)))
+	}
+	if p.Discount > 0 {
+		add("receipt.price", msgOf(money{p.Amount + p.Discount, p.Currency}))
+		add("receipt.discount", msgOf(money{p.Discount, p.Currency}))
 	}
 	charged := p.Captured() > 0 || p.Amount == 0
 	if charged {
