@@ -22,6 +22,7 @@ import (
 	"notepay/internal/clientaddr"
 	"notepay/internal/config"
 	"notepay/internal/fleet"
+	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
 	"notepay/internal/metrics"
 	"notepay/internal/notehub"
@@ -80,6 +81,7 @@ type App struct {
 	alerts      *alert.Alerter     // nil if ALERT_URLS is not set
 	checkout    *checkout.Checkout // nil if machines are paid for through their links
 	customer    *customer.Handler
+	goodwill    *goodwill.Codes
 	operator    *api.Handler
 	refreshes   refreshGate
 	limiters    map[string]*upstream.Limiter // by vendor
@@ -151,7 +153,8 @@ func New(ctx context.Context, c Config) (*App, error) {
 	a.observe(c)
 	a.shareHolds()
 
-	if err := a.loadFleet(ctx, c); err != nil {
+	err := a.loadFleet(ctx, c)
+	if err != nil {
 		return nil, err
 	}
 	a.openAlerts(s)
@@ -189,6 +192,9 @@ func New(ctx context.Context, c Config) (*App, error) {
 		AskTime:        c.Stripe.AskTime,
 		Problems:       a.Problems,
 	})
+	if a.goodwill, err = goodwill.New(ctx, c.Ledger, a.Bridge, c.Log); err != nil {
+		return nil, err
+	}
 	a.customer = a.customerHandler(s)
 	a.operator = &api.Handler{
 		Ledger: c.Ledger,
@@ -197,7 +203,6 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Live:   a.Live,
 		Token:  string(s.OperatorToken),
 	}
-	var err error
 	a.Console, err = console.New(console.Config{
 		Problems:  a.problemList.List,
 		Ledger:    c.Ledger,
@@ -215,6 +220,10 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Live:      a.Live,
 		Check:     checks,
 		Alerts:    a.shownAlerts(),
+
+		SessionsOfEmail: c.Stripe.SessionsOfEmail,
+		Goodwill:        a.goodwill,
+		Texts:           textsOf(s),
 	})
 	return a, err
 }
@@ -263,6 +272,7 @@ func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
 		NotehubLimiter:   c.Notehub.Limiter,
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
+		Zone:             s.Zone(),
 		PageText:         customer.PageText(termsOf(s), s.CheckoutLanguage),
 	})
 	if err != nil {
@@ -301,6 +311,16 @@ func termsOf(s *config.Settings) customer.Terms {
 		Lifetime:      s.CreditLifetime,
 		ConfirmWithin: s.ConfirmWithin,
 		ManualCapture: s.CaptureOnStart(),
+	}
+}
+
+// textsOf returns the texts that operators send to customers.
+func textsOf(s *config.Settings) console.Texts {
+	return console.Texts{
+		Payment: func(machine, page string) string { return customer.PaymentText(s.CheckoutLanguage, machine, page) },
+		Free: func(machine, page, code string, until time.Time) string {
+			return customer.FreeText(s.CheckoutLanguage, machine, page, code, until, s.Zone())
+		},
 	}
 }
 
@@ -345,6 +365,7 @@ func (a *App) customerHandler(s *config.Settings) *customer.Handler {
 		Fleet:    a.Fleet,
 		Free:     a.free,
 		Checkout: a.checkout,
+		Goodwill: a.goodwill,
 		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
 		Live:     a.Live,
 		Log:      a.log,

@@ -17,7 +17,9 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
+	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/web"
 )
@@ -40,7 +42,13 @@ type Config struct {
 
 	// Check runs the configuration checks and calls found with each result, in one goroutine. It
 	// changes nothing, and its results hold no secrets.
-	Check    func(ctx context.Context, found func(Finding))
+	Check func(ctx context.Context, found func(Finding))
+	// SessionsOfEmail returns the ids of the paid Checkout Sessions with an e-mail address, newest first,
+	// and whether there are more. nil: Stripe cannot be asked.
+	SessionsOfEmail func(ctx context.Context, email string) (ids []string, more bool, err error)
+
+	Goodwill *goodwill.Codes // nil: there are no codes for free starts
+	Texts    Texts
 	Problems func() []problem.Problem // returns the current problems; nil: there are none
 	Alerts   Alerts                   // nil: no alerts are sent
 }
@@ -127,6 +135,10 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator", c.today)
 	page("/operator/live", c.live)
 	page("/operator/devices", c.devices)
+	page("/operator/devices/{uid}", c.device)
+	button("/operator/devices", c.bulk)
+	button("/operator/devices/{uid}/maintenance", c.maintain)
+	button("/operator/devices/{uid}/maintenance/cancel", c.cancelMaintenance)
 	button("/operator/devices/{uid}/pause", c.pause)
 	button("/operator/devices/{uid}/resume", c.resume)
 	button("/operator/devices/{uid}/start", c.start)
@@ -138,7 +150,9 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	button("/operator/payments/{id}/refund", c.refund)
 	button("/operator/payments/{id}/end", c.end)
 	button("/operator/payments/{id}/reports", c.seen)
-	button("/operator/attention/{reason}/dismiss", c.dismissAll)
+	button("/operator/payments/{id}/code", c.grantCode)
+	button("/operator/payments/{id}/code/withdraw", c.withdrawCode)
+	button("/operator/attention/{reason}/{action}", c.onAll)
 	page("/operator/events", c.events)
 	page("/operator/events/{id}", c.event)
 	page("/operator/stickers", c.stickers)
@@ -292,6 +306,7 @@ func (c *Console) functions() template.FuncMap {
 		"machine":  machineWords,
 		"moneyIs":  moneyWords,
 		"needs":    attentionWords,
+		"doubtful": payment.Doubtful,
 		"reason":   reportWords,
 		"report": func(root view, r ledger.Report) any {
 			return struct {
@@ -303,6 +318,7 @@ func (c *Console) functions() template.FuncMap {
 		"did":     auditWords,
 		"stood":   auditStateWords,
 		"subject": subjectPath,
+		"add":     func(i int) int { return i + 1 },
 		"nav":     func(v view, key, path, text string) navLink { return navLink{path, text, v.Nav == key} },
 	}
 }
@@ -318,7 +334,7 @@ func subjectPath(subject string) string {
 	if strings.HasPrefix(subject, "cr_") {
 		return "/operator/payments/" + url.PathEscape(subject)
 	}
-	return "/operator/devices?q=" + url.QueryEscape(subject)
+	return devicePath(subject)
 }
 
 // at formats a time as a time element. Its datetime attribute is exact.
