@@ -22,6 +22,7 @@ import (
 	"notepay/internal/clientaddr"
 	"notepay/internal/config"
 	"notepay/internal/fleet"
+	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
 	"notepay/internal/metrics"
 	"notepay/internal/notehub"
@@ -83,6 +84,7 @@ type App struct {
 	fees        *revenue.FeeReader
 	checkout    *checkout.Checkout // nil if machines are paid for through their links
 	customer    *customer.Handler
+	goodwill    *goodwill.Codes
 	operator    *api.Handler
 	refreshes   refreshGate
 	limiters    map[string]*upstream.Limiter // by vendor
@@ -154,7 +156,8 @@ func New(ctx context.Context, c Config) (*App, error) {
 	a.observe(c)
 	a.shareHolds()
 
-	if err := a.loadFleet(ctx, c); err != nil {
+	err := a.loadFleet(ctx, c)
+	if err != nil {
 		return nil, err
 	}
 	a.openAlerts(s)
@@ -193,6 +196,9 @@ func New(ctx context.Context, c Config) (*App, error) {
 		AskTime:        c.Stripe.AskTime,
 		Problems:       a.Problems,
 	})
+	if a.goodwill, err = goodwill.New(ctx, c.Ledger, a.Bridge, c.Log); err != nil {
+		return nil, err
+	}
 	a.customer = a.customerHandler(s)
 	a.operator = &api.Handler{
 		Ledger: c.Ledger,
@@ -202,7 +208,6 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Log:    c.Log,
 		Token:  string(s.OperatorToken),
 	}
-	var err error
 	a.Console, err = console.New(console.Config{
 		Problems:  a.problemList.List,
 		Ledger:    c.Ledger,
@@ -220,6 +225,10 @@ func New(ctx context.Context, c Config) (*App, error) {
 		Live:      a.Live,
 		Check:     checks,
 		Alerts:    a.shownAlerts(),
+
+		SessionsOfEmail: c.Stripe.SessionsOfEmail,
+		Goodwill:        a.goodwill,
+		Texts:           textsOf(s),
 	})
 	return a, err
 }
@@ -268,6 +277,7 @@ func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
 		NotehubLimiter:   c.Notehub.Limiter,
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
+		Zone:             s.Zone(),
 		PageText:         customer.PageText(termsOf(s), s.CheckoutLanguage),
 		PromotionCodes:   s.TakesPromotionCodes(),
 	})
@@ -321,6 +331,16 @@ func termsOf(s *config.Settings) customer.Terms {
 	}
 }
 
+// textsOf returns the texts that operators send to customers.
+func textsOf(s *config.Settings) console.Texts {
+	return console.Texts{
+		Payment: func(machine, page string) string { return customer.PaymentText(s.CheckoutLanguage, machine, page) },
+		Free: func(machine, page, code string, until time.Time) string {
+			return customer.FreeText(s.CheckoutLanguage, machine, page, code, until, s.Zone())
+		},
+	}
+}
+
 // brandOf returns how customers see the operator. A logo that was readable at the start of the
 // program and no longer is, is left out.
 func (a *App) brandOf(s *config.Settings) customer.Brand {
@@ -362,6 +382,7 @@ func (a *App) customerHandler(s *config.Settings) *customer.Handler {
 		Fleet:    a.Fleet,
 		Free:     a.free,
 		Checkout: a.checkout,
+		Goodwill: a.goodwill,
 		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
 		Live:     a.Live,
 		Log:      a.log,

@@ -10,6 +10,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/uid"
 	"notepay/internal/web/api"
+	"notepay/internal/web/customer"
 )
 
 // pay redirects a scan to the machine's Payment Link. If there are several plans, or each purchase
@@ -23,7 +24,7 @@ func (a *App) pay(w http.ResponseWriter, r *http.Request) error {
 	if d == nil {
 		return err
 	}
-	if len(d.Offers) > 1 || a.checkout != nil {
+	if len(d.Offers) > 1 || a.checkout != nil || a.goodwill.Offered(d) {
 		return a.customer.Plans(w, r, d)
 	}
 	a.metrics.Redirects.Inc()
@@ -58,6 +59,11 @@ func (a *App) buy(w http.ResponseWriter, r *http.Request) error {
 func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
 	uid, ok := uid.Parse(given)
 	if !ok {
+		if to := customer.FreePage(given); to != "" {
+			w.Header()["Cache-Control"] = noStore
+			http.Redirect(w, r, to, http.StatusSeeOther)
+			return nil, nil
+		}
 		var err error
 		if uid, err = a.deviceOfCode(w, r, given); uid == "" {
 			return nil, err
@@ -68,6 +74,11 @@ func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string
 		http.Redirect(w, r, own, http.StatusSeeOther)
 		return nil, nil
 	}
+	return a.sellable(w, r, uid)
+}
+
+// sellable returns a device if it sells now. Otherwise it writes a page with the reason and returns nil.
+func (a *App) sellable(w http.ResponseWriter, r *http.Request, uid string) (*fleet.Device, error) {
 	sale := a.selling(uid)
 	if sale.State != fleet.Open || a.closed() {
 		return nil, a.customer.NotSelling(w, r, sale)
@@ -76,6 +87,20 @@ func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string
 		return nil, a.customer.NotReached(w, r, sale.Device)
 	}
 	return sale.Device, nil
+}
+
+// redeem starts a machine with a code for a free start, under the conditions of a sale.
+func (a *App) redeem(w http.ResponseWriter, r *http.Request) error {
+	return a.customer.Redeem(w, r, func(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
+		key, ok := uid.Parse(given)
+		if !ok {
+			var err error
+			if key, err = a.deviceOfCode(w, r, given); key == "" {
+				return nil, err
+			}
+		}
+		return a.sellable(w, r, key)
+	})
 }
 
 // deviceOfCode returns the UID of the device with a short code. If there is not exactly one, it writes

@@ -155,6 +155,21 @@ func auditState(p payment.Payment) string {
 // GrantCredit sends a device a credit without a payment, as a test or as goodwill. It returns
 // ledger.ErrNotFound for an unknown device.
 func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also ...Also) (payment.Payment, error) {
+	return b.grant(ctx, device, payment.Offer{Name: "Free start"}, by, also)
+}
+
+// GrantOffer sends a device a free credit for one of its offers, with the duration, code and pulses of
+// a paid one. It returns ErrState if another timed credit holds the device.
+func (b *Bridge) GrantOffer(
+	ctx context.Context, device string, offer payment.Offer, by Actor, also ...Also,
+) (payment.Payment, error) {
+	return b.grant(ctx, device, offer, by, also)
+}
+
+// grant records a free credit for an offer.
+func (b *Bridge) grant(ctx context.Context, device string, offer payment.Offer, by Actor, also []Also) (
+	payment.Payment, error,
+) {
 	if err := b.mayRecord(ctx); err != nil {
 		return payment.Payment{}, err
 	}
@@ -174,7 +189,6 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 			Token:      newToken(payment.CreditID(session)),
 			DeviceUID:  device,
 			DeviceName: d.Name,
-			Plan:       "Free start",
 			Livemode:   b.c.Livemode,
 			Delivery:   payment.Queued,
 			Funds:      payment.Paid,
@@ -182,6 +196,14 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 			CreatedAt:  tx.Now,
 			DeliveryAt: tx.Now,
 			FundsAt:    tx.Now,
+		}
+		p = payment.ApplyOffer(p, payment.CheckoutSession{}, offer, newAccessCode())
+		var err error
+		if p, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
+			err = payment.ErrState // another timed credit holds the device
+		}
+		if err != nil {
+			return err
 		}
 		p = payment.Next(b.setDeadlines(p, b.c.Lifetime, tx.Now), tx.Now)
 		if _, err := tx.insert(p); err != nil {
@@ -211,6 +233,29 @@ func (b *Bridge) Pause(ctx context.Context, device string, by Actor, also ...Als
 func (b *Bridge) Resume(ctx context.Context, device string, by Actor, also ...Also) error {
 	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error {
 		return errors.Join(tx.Resume(device), resumeMachine(tx, device))
+	})
+}
+
+// PlanMaintenance stops the sales of a device for a time. It replaces what was planned before.
+func (b *Bridge) PlanMaintenance(
+	ctx context.Context, device string, from, to time.Time, by Actor, also ...Also,
+) error {
+	return b.onDevice(ctx, device, "maintenance", by, also, func(tx *ledger.Tx) error {
+		return tx.PlanMaintenance(ledger.Maintenance{
+			DeviceUID: device,
+			From:      from,
+			To:        to,
+			Reason:    by.Reason,
+			By:        by.Name,
+			At:        tx.Now,
+		})
+	})
+}
+
+// CancelMaintenance cancels the planned maintenance of a device.
+func (b *Bridge) CancelMaintenance(ctx context.Context, device string, by Actor, also ...Also) error {
+	return b.onDevice(ctx, device, "maintenance_end", by, also, func(tx *ledger.Tx) error {
+		return tx.CancelMaintenance(device)
 	})
 }
 

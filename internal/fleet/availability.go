@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/terms"
 )
 
 // State says whether a device sells, and if not, why.
@@ -22,6 +23,8 @@ const (
 	Paused      State = "paused"
 	Unread      State = "not_read"     // its variables were never read, so its price and switch are unknown
 	PaymentsOff State = "payments_off" // payment_enabled is false
+	Maintained  State = "maintenance"  // planned by the operator
+	OutOfHours  State = "out_of_hours" // outside its opening hours
 	NoKey       State = "no_key"       // its notes are encrypted, and its public key is not known
 	OutOfOrder  State = "out_of_order" // the machine says so
 	Offline     State = "offline"      // not active for longer than Config.OfflineAfter
@@ -36,8 +39,8 @@ const (
 type Availability struct {
 	State  State
 	Device *Device   // nil if it is unknown
-	Reason string    // of a pause, or the code of a machine that is out of order; otherwise ""
-	Until  time.Time // when a device in use is free again; zero: unknown
+	Reason string    // of a pause or maintenance, or the code of a machine that is out of order; otherwise ""
+	Until  time.Time // when a device in use is free again, or opens again; zero: unknown
 }
 
 // Availability reports whether a device may be paid for now. It only reads memory.
@@ -69,6 +72,13 @@ func (f *Fleet) Sells(uid string, now time.Time) bool {
 // availability returns the availability of a known device.
 func (f *Fleet) availability(d *Device, now, observed time.Time) Availability {
 	sale := Availability{State: d.saleState(), Device: d}
+	if sale.State == Open && d.closedAt(now) {
+		sale.State, sale.Until = OutOfHours, d.opens(now)
+		if d.maintained(now) {
+			sale.State, sale.Reason = Maintained, d.Maintenance.Reason
+		}
+		return sale
+	}
 	switch {
 	case sale.State == Paused:
 		sale.Reason = d.Pause.Reason
@@ -113,6 +123,36 @@ func (d *Device) saleState() State {
 	}
 }
 
+// maintained reports whether a device is in maintenance at a time.
+func (d *Device) maintained(at time.Time) bool {
+	return d.Maintenance != nil && !at.Before(d.Maintenance.From) && at.Before(d.Maintenance.To)
+}
+
+// closedAt reports whether a device sells nothing at a time, because of its opening hours or planned
+// maintenance.
+func (d *Device) closedAt(at time.Time) bool { return d.maintained(at) || !d.hours.Open(at) }
+
+// opens returns when a device opens, which is closed before a time or at it.
+func (d *Device) opens(at time.Time) time.Time {
+	for range 2 { // the hours may begin in the maintenance, and it may end outside the hours
+		if d.maintained(at) {
+			at = d.Maintenance.To
+		}
+		if !d.hours.Open(at) {
+			at = d.hours.Next(at)
+		}
+	}
+	return at
+}
+
+// Hours returns the opening hours of a device, nil if it is always open.
+func (d *Device) Hours() *terms.Hours {
+	if d == nil || d.saleTerms == nil {
+		return nil
+	}
+	return d.hours
+}
+
 // payable reports whether an offer has a link.
 func (d *Device) payable() bool {
 	for i := range d.Offers {
@@ -153,6 +193,9 @@ func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 	f.mu.RLock()
 	device, listed, keysReadAt := f.devices[uid], f.listedAt, f.keysReadAt
 	f.mu.RUnlock()
+	if device != nil && device.saleState() == Open && device.closedAt(paid) {
+		return NotSelling // the customer had Stripe's page open, because links stay active meanwhile
+	}
 	silent := device != nil && f.OfflineAfter > 0 && device.LastActivity.Before(paid.Add(-f.OfflineAfter))
 	switch {
 	case device != nil && device.saleState() == Unread:
@@ -210,6 +253,15 @@ func (f *Fleet) Paused(p ledger.Pause) {
 // Resumed puts a device on sale again. The caller has removed the pause from the ledger.
 func (f *Fleet) Resumed(uid string) {
 	f.change(uid, func() { delete(f.pauses, uid) })
+}
+
+// setMaintenance copies from the ledger the planned maintenance of a device.
+func (f *Fleet) setMaintenance(uid string, m ledger.Maintenance) {
+	f.changeAnd(uid, func() {
+		if delete(f.maintenance, uid); !m.To.IsZero() {
+			f.maintenance[uid] = m
+		}
+	}, func(linkKey) {}) // its links stay, because the maintenance begins and ends by itself
 }
 
 // setOut copies from the ledger what a machine says of itself.

@@ -115,7 +115,8 @@ type Config struct {
 	NotehubLimiter   *upstream.Limiter
 	NotehubPerMinute uint
 
-	Rules terms.Rules // for the lifetimes of credits
+	Rules terms.Rules    // for the lifetimes of credits
+	Zone  *time.Location // of opening hours that name none; nil: UTC
 
 	// PageText returns the text for a device beside the button on Stripe's page. It reads nothing but
 	// the device, because the fleet is locked. nil: there is no text.
@@ -136,10 +137,12 @@ type Offer struct {
 // Device is a device with its offers. The fleet replaces it as a whole and never changes it.
 type Device struct {
 	ledger.Device
-	Offers   []Offer
-	Pause    *ledger.Pause        // nil if it is not paused
-	Out      *ledger.MachineState // what the machine said if it is out of order, else nil
-	Problems []string             // what an operator must fix, worded for them
+	Offers []Offer
+	Pause  *ledger.Pause // nil if it is not paused
+	// Maintenance is planned, or over; nil if there is none.
+	Maintenance *ledger.Maintenance
+	Out         *ledger.MachineState // what the machine said if it is out of order, else nil
+	Problems    []string             // what an operator must fix, worded for them
 
 	*saleTerms
 	unscannable     bool            // no sticker can hold its UID
@@ -176,6 +179,7 @@ type Fleet struct {
 	varsErr        string               // why the variables of project and fleets could not be read, or ""
 	shared         map[setting]*saleTerms
 	pauses         map[string]ledger.Pause
+	maintenance    map[string]ledger.Maintenance
 	outs           map[string]ledger.MachineState // machines that said that they are out of order
 	busy           map[string]time.Time           // devices in use, and until when
 	loaded         bool                           // this process or an earlier one read a complete listing
@@ -205,8 +209,10 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 		vars:       map[string]variables{},
 		shared:     map[setting]*saleTerms{},
 		pauses:     map[string]ledger.Pause{},
-		outs:       map[string]ledger.MachineState{},
-		busy:       map[string]time.Time{},
+
+		maintenance: map[string]ledger.Maintenance{},
+		outs:        map[string]ledger.MachineState{},
+		busy:        map[string]time.Time{},
 	}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links, f.reader = newLinkReconciler(f), newVariableReader(f)
@@ -233,6 +239,13 @@ func (f *Fleet) load(ctx context.Context) error {
 	pauses, err := f.Ledger.Pauses(ctx)
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
+	}
+	planned, err := f.Ledger.Maintenances(ctx)
+	if err != nil {
+		return fmt.Errorf("maintenance: %w", err)
+	}
+	for _, m := range planned {
+		f.maintenance[m.DeviceUID] = m
 	}
 	outs, err := f.Ledger.MachinesOut(ctx)
 	if err != nil {
@@ -344,6 +357,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	}
 	if m, ok := f.outs[d.UID]; ok {
 		device.Out = &m
+	}
+	if m, ok := f.maintenance[d.UID]; ok {
+		device.Maintenance = &m
 	}
 	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
 		device.Problems = append(

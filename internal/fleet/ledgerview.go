@@ -59,6 +59,16 @@ func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment
 	if shown.Out != state.Out || state.Out && shown != state {
 		f.setOut(uid, state)
 	}
+	planned, err := f.Ledger.MaintenanceOf(ctx, uid)
+	if _, err = ledger.Found(err); err != nil {
+		return fmt.Errorf("read the maintenance of %s: %w", uid, err)
+	}
+	f.mu.RLock()
+	known := f.maintenance[uid]
+	f.mu.RUnlock()
+	if known != planned {
+		f.setMaintenance(uid, planned)
+	}
 	return f.showPause(ctx, uid)
 }
 

@@ -15,10 +15,11 @@ type Listed struct {
 	Plans     []Offer
 	Source    Source // of the plans' prices
 	State     State
-	Reason    string               // of a pause, or the code of a machine that is out of order
-	Until     time.Time            // when a device in use is free again; zero: unknown
+	Reason    string               // of a pause or maintenance, or the code of a machine that is out of order
+	Until     time.Time            // when a device in use is free again, or opens again; zero: unknown
 	Pause     *ledger.Pause        // nil if it is not paused
 	Out       *ledger.MachineState // nil if its machine is not out of order
+	Planned   *ledger.Maintenance  // nil if none is planned or takes place
 	Problems  []string
 	Lifetime  *time.Duration // of its credits; nil for the default
 	Variables time.Time      // when its own variables were last read; zero: never
@@ -46,6 +47,9 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 			Out:       d.Out,
 			Problems:  d.Problems,
 			Variables: d.variablesReadAt,
+		}
+		if d.Maintenance != nil && now.Before(d.Maintenance.To) {
+			l.Planned = d.Maintenance
 		}
 		if d.hasLife {
 			l.Lifetime = &d.lifetime

@@ -21,6 +21,7 @@ const (
 	enabledVariable  = "payment_enabled"
 	lifetimeVariable = "credit_lifetime"
 	kindVariable     = "machine_kind"
+	hoursVariable    = "open_hours"
 )
 
 // projectOwner owns the project's variables in the ledger.
@@ -46,6 +47,7 @@ const (
 // setting holds the values of a device's variables as they are written.
 type setting struct {
 	prices, enabled, lifetime string
+	hours                     string
 	kind, codes               string // codes: name=value, one a line, sorted
 	source                    Source // of the prices
 	conflicts                 string // one problem a line
@@ -58,6 +60,7 @@ type saleTerms struct {
 	off      bool              // payment_enabled is false
 	lifetime time.Duration     // of its credits, if hasLife
 	hasLife  bool              // a variable sets the lifetime
+	hours    *terms.Hours      // nil: always open
 	kind     string            // one of terms.Kinds, or ""
 	codes    map[string]string // names of machine codes, by variable
 	problems []string
@@ -84,6 +87,7 @@ func (f *Fleet) saleTermsOf(d ledger.Device) *saleTerms {
 	s.prices, s.source = find(priceVariable)
 	s.enabled, _ = find(enabledVariable)
 	s.lifetime, _ = find(lifetimeVariable)
+	s.hours, _ = find(hoursVariable)
 	s.kind, _ = find(kindVariable)
 	for _, name := range f.codeVariables(d) {
 		value, _ := find(name)
@@ -91,10 +95,18 @@ func (f *Fleet) saleTermsOf(d ledger.Device) *saleTerms {
 	}
 	t, ok := f.shared[s]
 	if !ok {
-		t = s.terms(f.PriceIDs, f.Rules)
+		t = s.terms(f.PriceIDs, f.Rules, f.zone())
 		f.shared[s] = t
 	}
 	return t
+}
+
+// zone returns the time zone of opening hours that name none.
+func (f *Fleet) zone() *time.Location {
+	if f.Zone == nil {
+		return time.UTC
+	}
+	return f.Zone
 }
 
 // codeVariables returns the sorted names of the variables that name a device's machine codes, at all
@@ -146,6 +158,7 @@ func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []stri
 		prices:   ours[priceVariable],
 		enabled:  ours[enabledVariable],
 		lifetime: ours[lifetimeVariable],
+		hours:    ours[hoursVariable],
 		kind:     ours[kindVariable],
 	}
 	for _, name := range slices.Sorted(maps.Keys(ours)) {
@@ -153,15 +166,16 @@ func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []stri
 			s.codes += name + "=" + strings.ReplaceAll(ours[name], "\n", "\r") + "\n"
 		}
 	}
-	t := s.terms(nil, rules)
+	t := s.terms(nil, rules, time.UTC)
 	return t.prices, t.problems
 }
 
 // terms parses a setting. An invalid value is a problem. An invalid price is not sold, an invalid
-// switch stops payments, and an invalid lifetime leaves the operator's default. An invalid kind or
-// name of a code changes only words, and is ignored. The earlier value of a variable does not count,
+// switch stops payments, and an invalid lifetime leaves the operator's default. Invalid opening hours
+// close nothing, because a slip of the pen must not end all sales. An invalid kind or name of a code
+// changes only words, and is ignored. The earlier value of a variable does not count,
 // because a restart would lose it.
-func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
+func (s setting) terms(defaults []string, rules terms.Rules, zone *time.Location) *saleTerms {
 	t := &saleTerms{
 		source:   s.source,
 		prices:   defaults,
@@ -185,6 +199,12 @@ func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
 		d, why := rules.ParseLifetime(s.lifetime)
 		if t.lifetime, t.hasLife = d, why == ""; why != "" {
 			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, why)
+		}
+	}
+	if s.hours != "" {
+		var why string
+		if t.hours, why = terms.ParseHours(s.hours, zone); why != "" {
+			wrong("%s: %.60q %s; the machine sells at all hours", hoursVariable, s.hours, why)
 		}
 	}
 	if s.kind != "" {
@@ -219,7 +239,9 @@ func concerning(all map[string]string) (ours map[string]string) {
 			ours[name] = value
 		}
 	}
-	for _, name := range []string{priceVariable, enabledVariable, lifetimeVariable, kindVariable} {
+	for _, name := range []string{
+		priceVariable, enabledVariable, lifetimeVariable, kindVariable, hoursVariable, terms.FleetLabel,
+	} {
 		keep(name, all[name])
 	}
 	for name, value := range all {

@@ -65,6 +65,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a repeat of an event is counted":                          testRepeatedEvents,
 		"the last state of a dispute is kept":                      testDisputes,
 		"pauses":                                                   testPauses,
+		"goodwill codes":                                           testGoodwillCodes,
+		"maintenance":                                              testMaintenance,
 		"the audit is read newest first":                           testAudit,
 		"a restored copy is judged once":                           testRestored,
 		"the claims of a process that is gone hold up no others":   testOrphanedLeases,

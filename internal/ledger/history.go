@@ -27,3 +27,22 @@ func (l *Ledger) History(ctx context.Context, device string, limit int) ([]Credi
 		return c, err
 	})
 }
+
+// Start is when a payment or free start of a device was recorded, and whether the machine failed to
+// start.
+type Start struct {
+	At     time.Time
+	Failed bool
+}
+
+// Starts reads the payments and free starts of a device since a time, newest first, at most limit.
+func (l *Ledger) Starts(ctx context.Context, device string, since time.Time, limit int) ([]Start, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT created_at, machine FROM payments
+		WHERE device_uid = $1 AND (created_at, id) >= ($2, '')`+newestFirst+`$3`, device, since.UnixMilli(), limit)
+	return all(rows, err, func(row scanner) (s Start, err error) {
+		var machine payment.DeliveryStatus
+		err = row.Scan(instant{&s.At}, &machine)
+		s.Failed = machine == payment.Failed
+		return s, err
+	})
+}

@@ -64,6 +64,10 @@ func ledgerToMove(t *testing.T, payments int) (path string) {
 		INSERT INTO customer_reports (payment_id, at, reason, words)
 			SELECT id, 5, 'no_start', 'Nothing happened' FROM payments WHERE session_id = 'cs_full';
 		INSERT INTO certificates (name, value, at) VALUES ('pay.example.com', 'PEM', 5);
+		INSERT INTO goodwill_codes (digest, device_uid, site, price_id, payment_id, created_by, reason, created_at,
+			expires_at, credit_id, used_at) VALUES ('d1', 'dev:1', '', 'price_1', 'cr_1', 'me', 'wet', 5, 9, 'cr_2', 6);
+		INSERT INTO maintenance (device_uid, from_at, to_at, reason, planned_by, planned_at)
+			VALUES ('dev:1', 5, 6, 'belt', 'me', 4);
 		INSERT INTO machine_states (device_uid, is_out, code, at, received) VALUES ('dev:1', 1, 'E-DOOR', 5, 6);
 		INSERT INTO encrypted_notes (digest, payment_id, turn, payment_status, at)
 			SELECT 'd1', id, 1, 'completed', 5 FROM payments WHERE session_id = 'cs_full';

@@ -382,6 +382,18 @@ func searches(ctx context.Context, l *Ledger) []asked {
 			func() error { return second(l.History(ctx, "dev:1", 50)).err },
 			"payments_of_device",
 		},
+		{
+			"the starts of a device",
+			func() error { return second(l.Starts(ctx, "dev:1", noon(), 50)).err },
+			"payments_of_device",
+		},
+		{
+			"the payments of sessions",
+			func() error { return second(l.PaymentsOfSessions(ctx, []string{"cs_1", "cs_2"}, Filter{})).err },
+			"",
+		},
+		{"the open codes", func() error { return second(l.OpenGoodwillCodes(ctx, noon())).err }, ""},
+		{"the codes of a payment", func() error { return second(l.GoodwillCodesOf(ctx, "cr_1")).err }, ""},
 		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
 		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
 		{"the first events of a type", func() error {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,45 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []payment.Payment
 	return list[:f.Limit], positionOf(list[f.Limit-1]).String(), nil
 }
 
+// PaymentsOfSessions returns the payments of Checkout Sessions that match a filter, newest first. It
+// reads all of them, so the caller bounds how many there are.
+func (l *Ledger) PaymentsOfSessions(ctx context.Context, ids []string, f Filter) (list []payment.Payment, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	credits := make([]string, len(ids))
+	for i, id := range ids {
+		credits[i] = payment.CreditID(id)
+	}
+	var q query
+	in(&q, "id", credits)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments`+q.where(), q.args...)
+	list, err = all(rows, err, scanPayment)
+	list = slices.DeleteFunc(list, func(p payment.Payment) bool { return !f.Matches(p) })
+	slices.SortFunc(list, func(a, b payment.Payment) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
+	})
+	return list, err
+}
+
+// Matches reports whether a payment is one that Payments would select.
+func (f *Filter) Matches(p payment.Payment) bool {
+	switch {
+	case len(f.Devices) > 0 && !slices.Contains(f.Devices, p.DeviceUID),
+		!strings.Contains(strings.ToLower(p.DeviceName), strings.ToLower(f.Name)),
+		f.Card != "" && f.Card != p.CardLast4,
+		!f.From.IsZero() && p.CreatedAt.Before(f.From),
+		!f.To.IsZero() && !p.CreatedAt.Before(f.To),
+		f.Amount != nil && *f.Amount != p.Amount,
+		f.Currency != "" && f.Currency != p.Currency,
+		f.Attention != nil && *f.Attention != (p.ReviewReason != ""),
+		len(f.Funds) > 0 && !slices.Contains(f.Funds, p.Funds),
+		len(f.Delivery) > 0 && !slices.Contains(f.Delivery, p.Delivery):
+		return false
+	}
+	return true
+}
+
 // indexed adds the conditions that an index covers. SQLite uses a partial index only if the query
 // repeats the condition of the index, so these are in the index's words.
 func (f *Filter) indexed(q *query) error {
@@ -190,6 +230,16 @@ func scanPosition(row scanner) (p position, err error) { return p, row.Scan(&p.a
 
 // String returns the position as a cursor.
 func (p position) String() string { return fmt.Sprintf("%d-%s", p.at, p.id) }
+
+// CursorTime returns the time down to which the pages before a cursor were searched. It is zero for an
+// unknown cursor.
+func CursorTime(cursor string) time.Time {
+	p, err := parseCursor(cursor)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(p.at)
+}
 
 func parseCursor(cursor string) (p position, err error) {
 	at, id, ok := strings.Cut(cursor, "-")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -97,6 +98,7 @@ func decodeFleets(
 	for i, raw := range records {
 		var fields struct {
 			UID       json.RawMessage `json:"uid"`
+			Label     json.RawMessage `json:"label"`                 // optional
 			Variables json.RawMessage `json:"environment_variables"` // optional
 		}
 		var uid string
@@ -105,7 +107,19 @@ func decodeFleets(
 			odd = append(odd, oddRecord{id: place(i), field: "uid"})
 			continue
 		}
-		fleets[uid] = map[string]string{}
+		var label string
+		if json.Unmarshal(fields.Label, &label) != nil {
+			label = "" // the console shows the UID
+		}
+		named := func(variables map[string]string) map[string]string {
+			variables = maps.Clone(variables)
+			delete(variables, terms.FleetLabel)
+			if label != "" {
+				variables[terms.FleetLabel] = label
+			}
+			return variables
+		}
+		fleets[uid] = named(map[string]string{})
 		if isNull(fields.Variables) {
 			continue
 		}
@@ -116,7 +130,7 @@ func decodeFleets(
 				variables = map[string]string{"payment_enabled": "unreadable"}
 			}
 		}
-		fleets[uid] = variables
+		fleets[uid] = named(variables)
 	}
 	if unnamed { // it may be any fleet that is missing now
 		for uid, variables := range known {

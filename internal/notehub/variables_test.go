@@ -8,6 +8,7 @@ import (
 
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -30,9 +31,10 @@ func TestVariablesHaveLowerCaseNames(t *testing.T) {
 		}
 		fleets, err := h.client.FleetVariables(t.Context())
 		fixture.Meant(t, "fleets", err, upstream.OK)
-		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) ||
-			len(fleets["fleet:2"]) != 0 {
-			t.Errorf("the fleets have %v; want one with payment_enabled and one with nothing", fleets)
+		one := map[string]string{"payment_enabled": "false", terms.FleetLabel: "Laundry"}
+		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], one) ||
+			!maps.Equal(fleets["fleet:2"], map[string]string{terms.FleetLabel: "Elsewhere"}) {
+			t.Errorf("the fleets have %v; want one with payment_enabled and one with its name alone", fleets)
 		}
 		if n := h.Count(fixture.HubFleets); n != 1 {
 			t.Errorf("%d calls for all fleets; want one", n)

@@ -82,6 +82,9 @@ public  GET /pay
 public  GET /pay/{uid}
 public  GET /use/{uid}
 public  POST /use/{uid}
+public  GET /free
+public  GET /free/{code}
+public  POST /free/{code}
 public  GET /payment/success
 public  GET /payment/cancel
 public  GET /payment/find
@@ -131,6 +134,10 @@ view    POST /operator/sign-out
 view    GET /operator
 view    GET /operator/live
 view    GET /operator/devices
+view    GET /operator/devices/{uid}
+support POST /operator/devices
+support POST /operator/devices/{uid}/maintenance
+support POST /operator/devices/{uid}/maintenance/cancel
 support POST /operator/devices/{uid}/pause
 support POST /operator/devices/{uid}/resume
 support POST /operator/devices/{uid}/start
@@ -138,11 +145,13 @@ support POST /operator/refresh
 view    GET /operator/payments
 view    GET /operator/payments.csv
 view    GET /operator/payments/{id}
+support POST /operator/payments/{id}/code
+support POST /operator/payments/{id}/code/withdraw
 support POST /operator/payments/{id}/retry
 support POST /operator/payments/{id}/refund
 support POST /operator/payments/{id}/end
 support POST /operator/payments/{id}/reports
-support POST /operator/attention/{reason}/dismiss
+support POST /operator/attention/{reason}/{action}
 view    GET /operator/revenue
 view    GET /operator/revenue.csv
 view    GET /operator/events

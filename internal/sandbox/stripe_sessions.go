@@ -23,6 +23,7 @@ type PayOptions struct {
 	// or Fail settles it.
 	Unpaid    bool
 	Method    string // card number; "": 4242424242424242; "paypal": no card
+	Email     string // of the customer; "": casey@example.com
 	NoWebhook bool   // the events exist (GET /v1/events) but are not sent
 	// EventsFirst is the order of the first deliveries. With "session" or "",
 	// checkout.session.completed comes before the intent's event, and with "intent" after it. With
@@ -58,6 +59,7 @@ type session struct {
 	intentMetadata      map[string]string
 	intentDescription   string
 	captureMethod       string
+	email               string // of the customer
 	presentmentCurrency string
 	sourceCurrency      string // original currency of a converted session; "": not converted
 	sourceAmount        int64
@@ -269,7 +271,7 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	if o.Free {
 		x.Amount = 0
 	}
-	x.presentmentCurrency = o.Presentment
+	x.presentmentCurrency, x.email = o.Presentment, cmp.Or(o.Email, "casey@example.com")
 	if o.Currency != "" && len(x.items) == 1 {
 		amount, ok := s.prices.get(x.items[0].price).CurrencyOptions[o.Currency]
 		if !ok {
@@ -356,7 +358,8 @@ func (s *Stripe) sessionOperations() []operation {
 			sessionExpand,
 			s.createSession,
 		},
-		{"GET", "/v1/checkout/sessions", "payment_intent payment_link status" + createdParams + pageParams,
+		{"GET", "/v1/checkout/sessions",
+			"payment_intent payment_link status customer_details[email]" + createdParams + pageParams,
 			"data.payment_intent data.payment_intent.latest_charge data.line_items data.payment_link", s.listSessions},
 		{"GET", "/v1/checkout/sessions/{id}", "", sessionExpand, s.retrieveSession},
 		{"GET", "/v1/checkout/sessions/{id}/line_items", pageParams, "data.price.product", s.sessionItems},
@@ -418,6 +421,8 @@ func (s *Stripe) listSessions(q *query) (any, *apiError) {
 		s.expireOld(x)
 		return (status == "" || x.Status == status) && created(x.Created.Unix()) &&
 			(!q.Has("payment_intent") || x.PaymentIntent == q.Get("payment_intent")) &&
+			(!q.Has("customer_details[email]") ||
+				x.Status == "complete" && x.email == q.Get("customer_details[email]")) &&
 			(!q.Has("payment_link") || x.PaymentLink == q.Get("payment_link"))
 	}
 	return listPage(q, &s.sessions, "/v1/checkout/sessions", wanted, s.sessionObject)
@@ -452,7 +457,7 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	var customer, presentment any
 	total := x.Amount
 	if x.Status == "complete" {
-		customer = object{"name": "Casey Example", "email": "casey@example.com", "phone": nil, "tax_exempt": "none",
+		customer = object{"name": "Casey Example", "email": x.email, "phone": nil, "tax_exempt": "none",
 			"address": object{
 				"city":        nil,
 				"country":     "US",

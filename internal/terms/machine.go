@@ -26,6 +26,10 @@ func Languages() []string {
 // CodePrefix begins the names of the variables that name machine codes, such as code_E_DOOR.
 const CodePrefix = "code_"
 
+// FleetLabel is the name under which the variables of a fleet hold the fleet's name. It has a space, so
+// no variable has it.
+const FleetLabel = "fleet label"
+
 // maxCodeName is the maximum length of the name of a machine code, in characters.
 const maxCodeName = 80
 

@@ -1,7 +1,9 @@
 package uid
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"math/big"
 	"strings"
 )
 
@@ -41,7 +43,17 @@ func ShowCode(code string) string {
 // ParseCode parses a short code as people type it, in lower case or with other separators. ok
 // reports whether it may be one.
 func ParseCode(given string) (code string, ok bool) {
-	if len(given) > 4*MaxCode {
+	code, ok = readable(given)
+	if !ok || len(code) < MinCode || len(code) > MaxCode || len(code)%2 != 0 {
+		return "", false
+	}
+	return code, true
+}
+
+// readable returns a code without the separators that people type. ok reports whether all other
+// characters are those of codes.
+func readable(given string) (code string, ok bool) {
+	if len(given) > 4*StartCode {
 		return "", false
 	}
 	code = strings.Map(func(r rune) rune {
@@ -50,7 +62,30 @@ func ParseCode(given string) (code string, ok bool) {
 		}
 		return r
 	}, strings.ToUpper(given))
-	if len(code) < MinCode || len(code) > MaxCode || len(code)%2 != 0 || strings.Trim(code, alphabet) != "" {
+	return code, strings.Trim(code, alphabet) == ""
+}
+
+// StartCode is the length of a code for a free start. It differs from that of each short code, so that
+// both can be typed into one field.
+const StartCode = 10
+
+// NewStartCode returns a random code for a free start. It has 45 random bits.
+func NewStartCode() string {
+	code := make([]byte, StartCode)
+	for i := range code {
+		n, _ := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet)))) // never fails (crypto/rand)
+		code[i] = alphabet[n.Int64()]
+	}
+	return string(code)
+}
+
+// ShowStartCode returns a code for a free start as people read it, such as K7QM4-6XPDA.
+func ShowStartCode(code string) string { return code[:len(code)/2] + "-" + code[len(code)/2:] }
+
+// ParseStartCode parses a code for a free start as people type it.
+func ParseStartCode(given string) (code string, ok bool) {
+	code, ok = readable(given)
+	if !ok || len(code) != StartCode {
 		return "", false
 	}
 	return code, true

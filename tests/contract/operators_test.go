@@ -169,6 +169,7 @@ func (o *operator) looksAtAll() {
 		"/operator/payments/" + o.disputed.ID:  "Payment cr_",
 		"/operator/payments?q=nothing+of+that": "Payments",
 		"/operator/devices":                    "Machines",
+		"/operator/devices/" + washer:          "Washer 3",
 		"/operator/events":                     "Stripe events",
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
@@ -209,6 +210,10 @@ func (o *operator) settlesACall() {
 	o.p.payment(o.started.ID, `"money":"refunded"`)
 	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
 	o.page.reads("main", "refunded")
+	o.click(`details:has(form[action$="/code"]) > summary`)
+	o.click(`form[action$="/code"] button`)
+	o.page.reads("h1", "Code for a free start")
+	o.page.accessible()
 	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit log")
 	o.page.reads("main", "refund")
 }
@@ -286,9 +291,10 @@ func (o *operator) watches() {
 
 func (o *operator) pauses() {
 	const reason = "the drum squeaks"
-	o.page.open(o.p.url + "/operator/devices?q=Dryer")
+	o.page.open(o.p.url + "/operator/devices/" + dryer)
 	o.presses("/pause", reason)
 	o.page.reads("main", reason)
+	o.sees("/operator/devices/"+dryer, "Dryer 1")
 	o.sees("/operator/devices?q=Dryer", "Machines")
 	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable ||
 		strings.Contains(body, reason) {

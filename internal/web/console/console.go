@@ -16,8 +16,10 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
+	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
 	"notepay/internal/passkey"
+	"notepay/internal/payment"
 	"notepay/internal/people"
 	"notepay/internal/problem"
 	"notepay/internal/web"
@@ -41,7 +43,13 @@ type Config struct {
 
 	// Check runs the configuration checks and calls found with each result, in one goroutine. It
 	// changes nothing, and its results hold no secrets.
-	Check    func(ctx context.Context, found func(Finding))
+	Check func(ctx context.Context, found func(Finding))
+	// SessionsOfEmail returns the ids of the paid Checkout Sessions with an e-mail address, newest first,
+	// and whether there are more. nil: Stripe cannot be asked.
+	SessionsOfEmail func(ctx context.Context, email string) (ids []string, more bool, err error)
+
+	Goodwill *goodwill.Codes // nil: there are no codes for free starts
+	Texts    Texts
 	Problems func() []problem.Problem // returns the current problems; nil: there are none
 	Alerts   Alerts                   // nil: no alerts are sent
 }
@@ -145,6 +153,10 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator", c.today)
 	page("/operator/live", c.live)
 	page("/operator/devices", c.devices)
+	page("/operator/devices/{uid}", c.device)
+	button("/operator/devices", c.bulk)
+	button("/operator/devices/{uid}/maintenance", c.maintain)
+	button("/operator/devices/{uid}/maintenance/cancel", c.cancelMaintenance)
 	button("/operator/devices/{uid}/pause", c.pause)
 	button("/operator/devices/{uid}/resume", c.resume)
 	button("/operator/devices/{uid}/start", c.start)
@@ -156,7 +168,9 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	button("/operator/payments/{id}/refund", c.refund)
 	button("/operator/payments/{id}/end", c.end)
 	button("/operator/payments/{id}/reports", c.seen)
-	button("/operator/attention/{reason}/dismiss", c.dismissAll)
+	button("/operator/payments/{id}/code", c.grantCode)
+	button("/operator/payments/{id}/code/withdraw", c.withdrawCode)
+	button("/operator/attention/{reason}/{action}", c.onAll)
 	page("/operator/revenue", c.revenue)
 	page("/operator/revenue.csv", c.revenueCSV)
 	page("/operator/events", c.events)
@@ -348,6 +362,7 @@ func (c *Console) functions(l lang) template.FuncMap {
 		"machine":  machineWords,
 		"moneyIs":  moneyWords,
 		"needs":    attentionWords,
+		"doubtful": payment.Doubtful,
 		"reason":   func(reason string) string { return l.T(reportWords(reason)) },
 		"report": func(root view, r ledger.Report) any {
 			return struct {
@@ -366,6 +381,7 @@ func (c *Console) functions(l lang) template.FuncMap {
 		"did":     func(a ledger.Audit) string { return auditWords(l, a) },
 		"stood":   func(a ledger.Audit, state string) string { return auditStateWords(l, a, state) },
 		"subject": subjectPath,
+		"add":     func(i int) int { return i + 1 },
 		"nav": func(v view, key, path, text string) navLink {
 			return navLink{path, l.T(text), v.Nav == key}
 		},
@@ -386,7 +402,7 @@ func subjectPath(a ledger.Audit) string {
 	case strings.HasPrefix(a.Subject, "cr_"):
 		return "/operator/payments/" + url.PathEscape(a.Subject)
 	}
-	return "/operator/devices?q=" + url.QueryEscape(a.Subject)
+	return devicePath(a.Subject)
 }
 
 // at formats a time as a time element. Its datetime attribute is exact.

@@ -3,61 +3,57 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"notepay/internal/bridge"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/people"
 	"notepay/internal/uid"
+	"notepay/internal/web"
 	"notepay/internal/web/api"
 )
 
-const (
-	devicesPerPage = 25
-	// historyLength is the number of last credits in a success rate.
-	historyLength = 50
-)
+// historyLength is the number of last credits in a success rate.
+const historyLength = 50
 
-type deviceRow struct {
-	fleet.Listed
-	StateIs word
-	History record
-	Rate    string // the share of credits that started, in words
+type devicePage struct {
+	machineRow
+	History  record
+	Rate     string // the share of credits that started, in words
+	Hours    string // the time zone of its opening hours, "" if it has none
+	Zone     string
+	From, To string // of the form for maintenance
 }
 
-type devicesPage struct {
-	Rows     []deviceRow
-	Query    string
-	Total    int
-	Previous int // page number, 0 for none
-	Next     int
-}
+// devicePath returns the page of a machine.
+func devicePath(uid string) string { return "/operator/devices/" + url.PathEscape(uid) }
 
-// devices lists the devices, by name.
-func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	page := devicesPage{Query: strings.TrimSpace(q.Get("q"))}
-	all := c.named(page.Query)
-	page.Total = len(all)
-	number, _ := strconv.Atoi(q.Get("page")) // no number: the first page
-	number = min(max(number, 1), (len(all)+devicesPerPage-1)/devicesPerPage+1)
-	from := min((number-1)*devicesPerPage, len(all))
-	to := min(from+devicesPerPage, len(all))
-	if page.Previous = number - 1; to < len(all) {
-		page.Next = number + 1
+// device serves the page of one machine.
+func (c *Console) device(w http.ResponseWriter, r *http.Request) error {
+	d := c.Fleet.Device(uid.Of(r.PathValue("uid")))
+	if d == nil {
+		return c.problem(w, r, http.StatusNotFound, "This machine does not exist, or no longer exists.")
 	}
-	for _, d := range c.Fleet.Listed(c.devicesOf(all[from:to])...) {
-		credits, err := c.Ledger.History(r.Context(), d.UID, historyLength)
-		if err != nil {
-			return err
-		}
-		history := recordOf(credits)
-		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), history, history.rate(c.langOf(r))})
+	row, err := c.machineRow(r, c.Fleet.Listed(d)[0])
+	if err != nil {
+		return err
 	}
-	return c.write(w, r, "devices", view{Title: "Machines", Nav: "devices", Data: page})
+	credits, err := c.Ledger.History(r.Context(), d.UID, historyLength)
+	if err != nil {
+		return err
+	}
+	now := c.Ledger.Now()
+	history := recordOf(credits)
+	page := devicePage{machineRow: row, History: history, Rate: history.rate(c.langOf(r)), Zone: zoneName(c.Zone, now)}
+	page.From, page.To = maintenanceDefaults(now, c.Zone)
+	if h := d.Hours(); h != nil {
+		page.Hours = h.String()
+	}
+	return c.write(w, r, "device", view{Title: web.MachineName(d.Name, d.UID), Nav: "devices", Data: page})
 }
 
 // record summarizes the last credits of a device.
@@ -116,7 +112,7 @@ func (c *Console) onDevice(
 	f func(uid string, by bridge.Actor) error,
 ) error {
 	by := by(r)
-	if by.Reason == "" && done != "resume" {
+	if by.Reason == "" && done != "resume" && done != "maintenance_end" {
 		return c.problem(w, r, http.StatusBadRequest,
 			"Please enter a reason. It is kept in the audit log. Nothing was changed.")
 	}
@@ -141,6 +137,54 @@ func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
 	return c.onDevice(w, r, "resume", func(uid string, by bridge.Actor) error {
 		return c.Bridge.Resume(r.Context(), uid, by, consumeFormToken(r))
 	})
+}
+
+// maintain plans the maintenance of a machine.
+func (c *Console) maintain(w http.ResponseWriter, r *http.Request) error {
+	from, to, problem := c.maintenanceOf(r)
+	if problem != "" {
+		return c.problem(w, r, http.StatusBadRequest, problem)
+	}
+	return c.onDevice(w, r, "maintenance", func(uid string, by bridge.Actor) error {
+		return c.Bridge.PlanMaintenance(r.Context(), uid, from, to, by, consumeFormToken(r))
+	})
+}
+
+// cancelMaintenance cancels the maintenance of a machine.
+func (c *Console) cancelMaintenance(w http.ResponseWriter, r *http.Request) error {
+	return c.onDevice(w, r, "maintenance_end", func(uid string, by bridge.Actor) error {
+		return c.Bridge.CancelMaintenance(r.Context(), uid, by, consumeFormToken(r))
+	})
+}
+
+// localLayout is that of a browser's field for a day and a time.
+const localLayout = "2006-01-02T15:04"
+
+// maxMaintenance is the longest maintenance. A machine that is closed for longer is paused.
+const maxMaintenance = 90 * 24 * time.Hour
+
+// maintenanceDefaults returns what the form for maintenance begins with: the next full hour and two
+// hours later.
+func maintenanceDefaults(now time.Time, zone *time.Location) (from, to string) {
+	next := now.In(zone).Truncate(time.Hour).Add(time.Hour)
+	return next.Format(localLayout), next.Add(2 * time.Hour).Format(localLayout)
+}
+
+// maintenanceOf reads the times of a form. problem says what is wrong with them.
+func (c *Console) maintenanceOf(r *http.Request) (from, to time.Time, problem string) {
+	from, err := time.ParseInLocation(localLayout, strings.TrimSpace(r.PostFormValue("from")), c.Zone)
+	if err == nil {
+		to, err = time.ParseInLocation(localLayout, strings.TrimSpace(r.PostFormValue("to")), c.Zone)
+	}
+	switch {
+	case err != nil:
+		problem = "Enter both times as in 2026-11-21T14:00. Nothing was changed."
+	case !from.Before(to) || !c.Ledger.Now().Before(to):
+		problem = "The maintenance has to end after it begins, and in the future. Nothing was changed."
+	case to.Sub(from) > maxMaintenance:
+		problem = "Plan at most 90 days, or pause the machine. Nothing was changed."
+	}
+	return from, to, problem
 }
 
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {

@@ -16,17 +16,17 @@ func TestDeviceButtons(t *testing.T) {
 		f.Run()
 		b := f.Browser()
 		device := "/operator/devices/" + fixture.Washer
-		f.Answers("a pause without a reason", b.Press("/operator/devices", device+"/pause"), http.StatusBadRequest,
+		f.Answers("a pause without a reason", b.Press(device, device+"/pause"), http.StatusBadRequest,
 			"enter a reason")
 		f.Answers("a scan then", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect, "")
-		b.Does(b.Press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
+		b.Does(b.Press(device, device+"/pause", "reason", "door broken"), "pause")
 		f.Answers("a scan of a paused one", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "")
 		b.Shows("/operator", "has been paused since", "door broken")
 		b.Does(b.Press("/operator", device+"/resume"), "resume")
 		f.Pass(time.Second) // the pause may have deactivated the link, which is then activated again
 		f.Answers("a scan of one that is resumed", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect,
 			"")
-		b.Does(b.Press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
+		b.Does(b.Press(device, device+"/start", "reason", "test of the valve"), "start")
 		f.Pass(time.Second)
 		b.Shows("/operator/payments", "Free start")
 		b.Shows("/operator/audit?subject="+fixture.Washer, "test of the valve", "door broken",
@@ -52,7 +52,7 @@ func TestSearchFindsANewName(t *testing.T) {
 		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Mangle 3"})
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
 		b.Does(b.Press("/operator/devices", "/operator/refresh"), "refresh")
-		b.Shows("/operator/devices?q=washer", "No machine has this name or UID.")
+		b.Shows("/operator/devices?q=washer", "No machine matches.")
 		b.Shows("/operator/devices?q=mangle", "1 found.")
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
 		f.Get("/pay?device=dev:3") // an unknown device

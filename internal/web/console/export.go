@@ -72,9 +72,13 @@ func paymentColumns() []string {
 // paymentsCSV exports all payments that a search finds, newest first. Each day ends with its totals
 // by currency. A refund counts on the day of its payment.
 func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
-	query, problem := readSearch(r.URL.Query(), c.named, c.Zone)
+	query, problem := readSearch(r.URL.Query(), c.named, c.Zone, c.Ledger.Now())
 	if problem != "" {
 		return c.problem(w, r, http.StatusBadRequest, problem)
+	}
+	if query.Email != "" {
+		return c.problem(w, r, http.StatusBadRequest,
+			"A search by e-mail address cannot be exported, because Stripe is asked for it.")
 	}
 	search := query.Search
 	search.MaxScan, search.Limit = ledger.MaxScan, exportBatch

@@ -1,8 +1,10 @@
 package console
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ func states() []state {
 		},
 		{Key: "started", Text: "started", Machine: []payment.DeliveryStatus{payment.Started, payment.Done}},
 		{Key: "fetched", Text: "received by the machine", Machine: []payment.DeliveryStatus{payment.Fetched}},
-		{Key: "failed", Text: "did not start", Machine: []payment.DeliveryStatus{payment.Failed}},
+		{Key: "failed", Text: "did not start, or not known", Machine: []payment.DeliveryStatus{payment.Failed}},
 		{
 			Key:   "back",
 			Text:  "refunded or released",
@@ -47,8 +49,11 @@ func states() []state {
 type searchQuery struct {
 	Text, State, From, To string // as typed
 	Search                ledger.Filter
-	Key                   string // id of one payment or event
-	Device                string // name of the device, if one was found
+	Key                   string   // id of one payment or event
+	Device                string   // name of the device, if one was found
+	Email                 string   // an address to look up at Stripe
+	Read                  []string // how the words were read
+	Ignored               []string // words that were left out
 }
 
 // maxDevices bounds the devices that a part of a name can match.
@@ -56,9 +61,11 @@ const maxDevices = 50
 
 const dayLayout = "2006-01-02"
 
-// readSearch parses a search. It recognizes an id, a day, the last four digits of a card and an
-// amount. The rest of the text is the name of a device.
-func readSearch(q url.Values, named func(text string) []entry, zone *time.Location) (w searchQuery, problem string) {
+// readSearch parses a search. It recognizes an id, an e-mail address, a day, a time of day, the last
+// four digits of a card and an amount. The rest of the text is the name of a device.
+func readSearch(q url.Values, named func(text string) []entry, zone *time.Location, now time.Time) (
+	w searchQuery, problem string,
+) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
@@ -67,45 +74,94 @@ func readSearch(q url.Values, named func(text string) []entry, zone *time.Locati
 			if s.Attention {
 				w.Search.Attention = new(true)
 			}
+			w.read("state %s", s.Text)
 		}
 	}
-	day := func(text string, after int) (time.Time, bool) {
+	day := func(text string, after int) (t time.Time) {
+		if text == "" {
+			return t
+		}
 		t, err := time.ParseInLocation(dayLayout, text, zone)
-		return t.AddDate(0, 0, after), err == nil
-	}
-	var ok bool
-	if w.From != "" {
-		if w.Search.From, ok = day(w.From, 0); !ok {
+		if err != nil {
 			problem = "Enter days as in 2026-11-21."
+			return time.Time{}
 		}
+		return t.AddDate(0, 0, after)
 	}
-	if w.To != "" {
-		if w.Search.To, ok = day(w.To, 1); !ok {
-			problem = "Enter days as in 2026-11-21."
-		}
+	w.Search.From, w.Search.To = day(w.From, 0), day(w.To, 1)
+	fields := searchWords(w.Text)
+	name, fields := exactName(fields, named)
+	rest, clock := w.readWords(fields, zone, now)
+	if len(name) > 0 {
+		w.device(strings.Join(name, " "), named)
+		w.leaveOut(withoutFillers(rest))
+	} else if len(rest) > 0 {
+		w.readName(rest, named)
 	}
-	var rest []string
-	fields := strings.Fields(w.Text)
+	if clock != nil && !w.at(*clock, zone, now) {
+		problem = "A time of day needs one day. Choose the same day twice, or none."
+	}
+	w.readTimes(zone)
+	return w, problem
+}
+
+// readWords recognizes everything but names. It returns the other words, and the time of day if there
+// is one.
+func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.Time) (
+	rest []string, clock *time.Duration,
+) {
 	for i := 0; i < len(fields); i++ {
 		field := fields[i]
-		if from, isDay := day(field, 0); isDay {
+		if from, isDay := readDay(field, zone, now); isDay {
 			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
+		} else if at, used := readClock(field, next(fields, i)); used > 0 {
+			clock = &at
+			i += used - 1
 		} else if reference.MatchString(field) {
 			w.Key = field
+		} else if emailAddress.MatchString(field) {
+			w.Email = field
+			w.read("e-mail address %s", field)
 		} else if lastFour.MatchString(field) {
 			w.Search.Card = field
+			w.read("card ending in %s", field)
 		} else if amount, currency, used := readAmount(field, next(fields, i)); used > 0 {
 			w.Search.Amount, w.Search.Currency = &amount, currency
+			if w.read("amount %s", field); currency != "" {
+				w.Read[len(w.Read)-1] = "amount " + web.Amount(amount, currency)
+			}
 			i += used - 1
 		} else {
 			rest = append(rest, field)
 		}
 	}
-	if len(rest) > 0 {
-		text := strings.Join(rest, " ")
-		w.device(text, named(text))
+	return rest, clock
+}
+
+// read notes how words were read.
+func (w *searchQuery) read(format string, args ...any) {
+	w.Read = append(w.Read, fmt.Sprintf(format, args...))
+}
+
+// leaveOut notes words that the search does not use.
+func (w *searchQuery) leaveOut(words []string) { w.Ignored = append(w.Ignored, words...) }
+
+// searchWords splits a search at spaces and commas. The comma of an amount splits nothing.
+func searchWords(text string) (words []string) {
+	for field := range strings.FieldsSeq(strings.ReplaceAll(text, ";", " ")) {
+		field = strings.Trim(field, ",")
+		bare := strings.Trim(field, "€$£")
+		if strings.Contains(field, ",") && !figure.MatchString(bare) {
+			for part := range strings.SplitSeq(field, ",") {
+				if part != "" {
+					words = append(words, part)
+				}
+			}
+		} else if field != "" {
+			words = append(words, field)
+		}
 	}
-	return w, problem
+	return words
 }
 
 // next returns the field behind i, or "".
@@ -116,11 +172,70 @@ func next(fields []string, i int) string {
 	return ""
 }
 
+// maxNameWords bounds the words of a name that are looked up together, because each look-up reads the
+// names of all devices.
+const maxNameWords = 6
+
+// exactName returns the longest run of two or more words that is the name of a device, and the other
+// words. So "Locker 4242" is a machine and no card.
+func exactName(fields []string, named func(text string) []entry) (name, others []string) {
+	for n := min(len(fields), maxNameWords); n > 1; n-- {
+		for i := 0; i+n <= len(fields) && i < maxNameWords; i++ {
+			text := strings.Join(fields[i:i+n], " ")
+			if slices.ContainsFunc(named(text), func(d entry) bool { return strings.EqualFold(d.Name, text) }) {
+				return fields[i : i+n], slices.Concat(fields[:i], fields[i+n:])
+			}
+		}
+	}
+	return nil, fields
+}
+
+// readName reads words as the name of a device. Words that say nothing, such as "card", do not count if
+// the name is not known with them. If one part of the words names one device, the others are left out,
+// unless they have digits: "Dryer 7" is not "Dryer 12".
+func (w *searchQuery) readName(words []string, named func(text string) []entry) {
+	if len(named(strings.Join(words, " "))) > 0 {
+		w.device(strings.Join(words, " "), named)
+		return
+	}
+	if words = withoutFillers(words); len(words) == 0 {
+		return
+	}
+	for n := min(len(words), maxNameWords); n > 0; n-- {
+		for i := 0; i+n <= len(words) && i < maxNameWords; i++ {
+			text, others := strings.Join(words[i:i+n], " "), slices.Concat(words[:i], words[i+n:])
+			if strings.ContainsAny(strings.Join(others, ""), "0123456789") {
+				continue
+			}
+			if list := named(text); len(list) == 1 || len(list) > 0 && len(others) == 0 {
+				w.device(text, named)
+				w.leaveOut(others)
+				return
+			}
+		}
+	}
+	w.device(strings.Join(words, " "), named)
+}
+
+// withoutFillers returns the words without those that people say around a fact.
+func withoutFillers(words []string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(word string) bool {
+		switch strings.ToLower(word) {
+		case "a", "about", "an", "and", "around", "at", "by", "card", "did", "for", "from", "in", "machine", "not",
+			"of", "on", "paid", "start", "the", "to", "uhr", "um", "with":
+			return true
+		}
+		return false
+	})
+}
+
 // device searches for the devices that a text may mean. If no device has that name now, it searches
 // for payments of a device that had it then.
-func (w *searchQuery) device(text string, list []entry) {
+func (w *searchQuery) device(text string, named func(text string) []entry) {
+	list := named(text)
 	if len(list) == 0 || len(list) > maxDevices {
 		w.Search.Name = text
+		w.read("machine whose name was or contained “%s”", text)
 		return
 	}
 	for _, d := range list {
@@ -134,14 +249,18 @@ func (w *searchQuery) device(text string, list []entry) {
 	}
 	if len(list) == 1 {
 		w.Device = list[0].Name
+		w.read("machine %s", w.Device)
+		return
 	}
+	w.read("%d machines with “%s” in their names", len(list), text)
 }
 
 var (
-	reference = regexp.MustCompile(`^(cr_|cs_|pi_|start_|evt_)\w+$`)
-	lastFour  = regexp.MustCompile(`^[0-9]{4}$`)
-	figure    = regexp.MustCompile(`^([0-9]{1,12})(?:[.,]([0-9]{1,3}))?$`)
-	isoCode   = regexp.MustCompile(`^[A-Za-z]{3}$`)
+	reference    = regexp.MustCompile(`^(cr_|cs_|pi_|start_|evt_)\w+$`)
+	emailAddress = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
+	lastFour     = regexp.MustCompile(`^[0-9]{4}$`)
+	figure       = regexp.MustCompile(`^([0-9]{1,12})(?:[.,]([0-9]{1,3}))?$`)
+	isoCode      = regexp.MustCompile(`^[A-Za-z]{3}$`)
 )
 
 // symbols returns the currency of each symbol, "" for several currencies.

@@ -19,11 +19,17 @@ func TestReadSearch(t *testing.T) {
 				{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}},
 				{Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}},
 				{Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}},
+				{Device: ledger.Device{UID: "dev:4", Name: "Locker 4242"}},
 			}),
 			text,
 		)
 	}
 	zone := time.FixedZone("east", 3600)
+	now := time.Date(2026, 11, 21, 15, 0, 0, 0, zone) // a Saturday
+	around := func(day, hour, minute int) ledger.Filter {
+		at := time.Date(2026, 11, day, hour, minute, 0, 0, zone)
+		return ledger.Filter{From: at.Add(-15 * time.Minute), To: at.Add(16 * time.Minute)}
+	}
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)
 	minor := func(n int64) *int64 { return &n }
 	for typed, want := range map[string]searchQuery{
@@ -50,22 +56,68 @@ func TestReadSearch(t *testing.T) {
 		"washer 12 2026-11-21": {
 			Search: ledger.Filter{Devices: []string{"dev:2"}, From: day, To: day.AddDate(0, 0, 1)}, Device: "Washer 12",
 		},
+		"2 washer 12, 4242": {
+			Search:  ledger.Filter{Devices: []string{"dev:2"}, Card: "4242"},
+			Device:  "Washer 12",
+			Ignored: []string{"2"},
+		},
+		"locker 4242":       {Search: ledger.Filter{Devices: []string{"dev:4"}}, Device: "Locker 4242"},
+		"locker 4242 4242":  {Search: ledger.Filter{Devices: []string{"dev:4"}, Card: "4242"}, Device: "Locker 4242"},
+		"card 4242,3,50":    {Search: ledger.Filter{Card: "4242", Name: "3 50"}},
+		"card 4242, 3,50":   {Search: ledger.Filter{Card: "4242", Amount: minor(350)}},
+		"casey@example.com": {Email: "casey@example.com"},
+		"14:05":             {Search: around(21, 14, 5)},
+		"at 14:05":          {Search: around(21, 14, 5)},
+		"15:10":             {Search: around(21, 15, 10)},
+		"23:50":             {Search: around(20, 23, 50)},
+		"2:05pm":            {Search: around(21, 14, 5)},
+		"2 pm, yesterday":   {Search: around(20, 14, 0)},
+		"12am 20.11.2026":   {Search: around(20, 0, 0)},
+		"14:05 friday":      {Search: around(20, 14, 5)},
+		"14:05 20.11.":      {Search: around(20, 14, 5)},
+		"22.11.":            {Search: ledger.Filter{From: day.AddDate(-1, 0, 1), To: day.AddDate(-1, 0, 2)}},
+		"Today":             {Search: ledger.Filter{From: day, To: day.AddDate(0, 0, 1)}},
+		"yesterday":         {Search: ledger.Filter{From: day.AddDate(0, 0, -1), To: day}},
+		"24:05":             {Search: ledger.Filter{Name: "24:05"}},
+		"washer 1 did not start, card 4242 at 14:05": {
+			Search: func() ledger.Filter {
+				f := around(21, 14, 5)
+				f.Devices, f.Card = []string{"dev:1"}, "4242"
+				return f
+			}(),
+			Device: "Washer 1",
+		},
+		"wäscherei door stuck": {
+			Search: ledger.Filter{Devices: []string{"dev:3"}}, Device: "Wäscherei", Ignored: []string{"door", "stuck"},
+		},
+		"wäscherei 7":          {Search: ledger.Filter{Name: "wäscherei 7"}},
 		"99999999999999999999": {Search: ledger.Filter{Name: "99999999999999999999"}},
 	} {
 		want.Text = strings.TrimSpace(typed)
-		got, problem := readSearch(url.Values{"q": {typed}}, named, zone)
+		got, problem := readSearch(url.Values{"q": {typed}}, named, zone, now)
+		got.Read = nil
 		if problem != "" || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
 	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named,
-		zone)
+		zone, now)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) ||
 		len(got.Search.Delivery) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
-	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {
+	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone, now); problem == "" {
 		t.Errorf("a day in another form is taken")
+	}
+	two := url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "q": {"14:05"}}
+	if _, problem := readSearch(two, named, zone, now); problem == "" {
+		t.Errorf("a time of two days is taken")
+	}
+	read, _ := readSearch(url.Values{"q": {"washer 1, 4242, 3.50 EUR, 14:05"}, "state": {"failed"}}, named, zone, now)
+	want := "state did not start, or not known; card ending in 4242; amount 3.50 EUR; machine Washer 1; " +
+		"paid between 13:50 and 14:20 on Sat 21 Nov 2026"
+	if got := strings.Join(read.Read, "; "); got != want {
+		t.Errorf("it says %q; want %q", got, want)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestConsoleInGerman(t *testing.T) {
 			"/operator":                  {"Zu klären", "Es gibt nichts zu klären.", "3,50 EUR", "1 Maschine"},
 			"/operator/payments":         {"Zahlungen", "Programm", "3,50 EUR", "bezahlt"},
 			"/operator/payments/" + p.ID: {"Zahlung " + p.ID, "Ist die Maschine gestartet?", "Bei Stripe bezahlt"},
-			"/operator/devices":          {"Maschinen", "Maschine pausieren", "Zuletzt aktiv", "bereit"},
+			"/operator/devices":          {"Maschinen", "bereit"},
 			"/operator/setup":            {"Einrichtung", "Prüfungen starten"},
 			"/operator/audit":            {"Protokoll", "Keine Änderungen"},
 			"/operator/nowhere":          {"Das hat nicht geklappt", "Seite nicht gefunden."},

@@ -23,12 +23,14 @@ type paymentsPage struct {
 	Cards  bool   // notepay is reading the cards of the last minutes
 	Next   string // address of the next page, "" on the last
 	CSV    string // address of the export
+	None   string // what it means that there are no rows, "" if there are some
+	Part   string // which part of the data was searched, "" for all
 }
 
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	query, problem := readSearch(q, c.named, c.Zone)
+	query, problem := readSearch(q, c.named, c.Zone, c.Ledger.Now())
 	page := paymentsPage{searchQuery: query, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
@@ -46,27 +48,87 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 		if !errors.Is(err, ledger.ErrNotFound) {
 			return err
 		}
+		page.None = "No payment has this reference, Checkout Session or PaymentIntent."
 	default:
-		if query.Search.Card != "" && query.Search.Cursor == "" {
-			var err error
-			if page.Cards, err = c.Bridge.RequestCards(r.Context()); err != nil {
-				return err
-			}
-		}
-		query.Search.MaxScan, query.Search.Limit = ledger.MaxScan, paymentsPerPage
-		list, next, err := c.Ledger.Payments(r.Context(), query.Search)
+		err := c.search(r, &page)
 		if errors.Is(err, ledger.ErrCursor) {
 			return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 		}
-		if err != nil {
+		if errors.Is(err, errStripe) {
+			v.Status, v.Problem = http.StatusBadGateway,
+				"Stripe did not answer, so nothing was searched. Try again, or search by time, card or machine."
+		} else if err != nil {
 			return err
-		}
-		if page.Rows = list; next != "" {
-			page.Next = "/operator/payments?" + with(q, "cursor", next)
 		}
 	}
 	v.Data = page
 	return c.write(w, r, "payments", v)
+}
+
+// errStripe is the error of a search for which Stripe had to be asked, and did not answer.
+var errStripe = errors.New("stripe was not asked")
+
+// search fills the page with the payments that match, and says how much of the data was searched.
+func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
+	q := &page.searchQuery
+	if q.Search.Card != "" && q.Search.Cursor == "" {
+		if page.Cards, err = c.Bridge.RequestCards(r.Context()); err != nil {
+			return err
+		}
+	}
+	if q.Email != "" {
+		return c.searchEmail(r, page)
+	}
+	q.Search.MaxScan, q.Search.Limit = ledger.MaxScan, paymentsPerPage
+	list, next, err := c.Ledger.Payments(r.Context(), q.Search)
+	if err != nil {
+		return err
+	}
+	if page.Rows = list; next != "" {
+		page.Next = "/operator/payments?" + with(r.URL.Query(), "cursor", next)
+	}
+	switch {
+	case len(list) > 0:
+	case next != "":
+		page.None = "No match since " + ledger.CursorTime(next).In(c.Zone).Format("2 Jan 2006 15:04") +
+			". Older payments were not searched yet."
+	case page.Cards:
+		page.None = "No match yet. The cards of the last minutes are not known."
+	case q.Search.Cursor != "":
+		page.None = "No match among the older payments."
+	case len(q.Read) > 0:
+		page.None = "No payment matches. All payments were searched."
+	default:
+		page.None = "No payments yet."
+	}
+	return nil
+}
+
+// searchEmail fills the page with the payments whose payer gave an e-mail address. notepay keeps no
+// address, so Stripe says which sessions have it.
+func (c *Console) searchEmail(r *http.Request, page *paymentsPage) error {
+	if c.SessionsOfEmail == nil {
+		return errStripe
+	}
+	ids, more, err := c.SessionsOfEmail(r.Context(), page.Email)
+	if err != nil {
+		c.Log.Warn("e-mail address not looked up", "err", err)
+		return errStripe
+	}
+	if more {
+		page.Part = "Stripe has more payments with this e-mail address. The newest " + strconv.Itoa(len(ids)) +
+			" were searched."
+	}
+	page.Rows, err = c.Ledger.PaymentsOfSessions(r.Context(), ids, page.Search)
+	switch {
+	case len(page.Rows) > 0:
+	case len(ids) == 0:
+		page.None = "Stripe knows no payment with this e-mail address. The customer may have typed another one, " +
+			"so also search by time, card or machine."
+	default:
+		page.None = "Stripe knows payments with this e-mail address, but none of them matches here."
+	}
+	return err
 }
 
 // with returns a query with one value changed, or removed if value is "".
@@ -90,7 +152,8 @@ type paymentPage struct {
 	Reports   []ledger.Report // of the customer, not seen yet
 	Dashboard string          // address in Stripe's Dashboard, "" for free starts
 	CanStart  bool            // the device is known
-	Left      int64           // refundable amount, in minor units
+	Customer  customerPanel
+	Left      int64 // refundable amount, in minor units
 }
 
 // payment serves the page of one payment.
@@ -114,6 +177,9 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		Story:     s.entries(),
 		Dashboard: dashboard(s.Payment),
 		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
+	}
+	if page.Customer, err = c.customer(r, s.Payment); err != nil {
+		return err
 	}
 	page.Reports = slices.DeleteFunc(s.Reports, func(r ledger.Report) bool { return !r.SeenAt.IsZero() })
 	return c.write(w, r, "payment", view{
@@ -371,8 +437,11 @@ func (s *timeline) entries() (list []timelineEntry) {
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			change := " (" + auditStateWords(l, a, a.Before) + " → " + auditStateWords(l, a, a.After) + ")"
-			detail = strings.TrimSpace(detail + change)
+			change := auditStateWords(l, a, a.After)
+			if a.Before != "" {
+				change = auditStateWords(l, a, a.Before) + " → " + change
+			}
+			detail = strings.TrimSpace(detail + " (" + change + ")")
 		}
 		add(timelineEntry{At: a.At, What: a.Who + " " + auditWords(l, a), Detail: detail})
 	}

@@ -3,6 +3,7 @@ package console_test
 import (
 	"encoding/csv"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,38 @@ func TestSearchFindsPayments(t *testing.T) {
 	})
 }
 
+func TestSearchSaysWhatItSearched(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		b := f.Browser()
+		b.Shows("/operator/payments", "No payments yet.")
+		session := f.Buy(sandbox.PayOptions{Email: "robin@example.com"})
+		id := payment.CreditID(session.ID)
+		for _, email := range []string{"robin@example.com", "Robin@Example.com, washer 3"} {
+			b.Shows("/operator/payments?q="+url.QueryEscape(email), id, "e-mail address "+email[:5])
+		}
+		b.Shows("/operator/payments?q=nobody@example.com", "Stripe knows no payment with this e-mail address.")
+		b.Shows("/operator/payments?q=robin@example.com+1999-01-01", "none of them matches")
+		csv := "/operator/payments.csv?q=robin@example.com"
+		f.Answers("an export", b.Send("GET", csv, ""), http.StatusBadRequest, "cannot be exported")
+		f.Stripe.Next("GET /v1/checkout/sessions", sandbox.Outcome{Status: 500})
+		w := b.Send("GET", "/operator/payments?q=robin@example.com", "")
+		f.Answers("while Stripe is down", w, http.StatusBadGateway, "nothing was searched")
+		if strings.Contains(w.Body.String(), "No payment") || strings.Contains(w.Body.String(), "knows no payment") {
+			t.Errorf("it says that there is none, and searched nothing:\n%s", w.Body)
+		}
+		b.Shows("/operator/payments?q=4242", "Search again in a moment", "No match yet.")
+		f.Pass(5 * time.Minute)
+		b.Shows("/operator/payments?q=1999-01-01", "All payments were searched.")
+		w = b.Send("GET", "/operator/payments?from=1.1.2026", "")
+		f.Answers("a wrong day", w, http.StatusBadRequest, "Enter days")
+		if strings.Contains(w.Body.String(), "No payment") {
+			t.Errorf("it says that there is none, and searched nothing:\n%s", w.Body)
+		}
+	})
+}
+
 func TestPaymentButtons(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -88,8 +121,11 @@ func TestPaymentButtons(t *testing.T) {
 			!strings.Contains(shown, `"operator","dismiss"`) {
 			f.Errorf("the audit as CSV\n%s; want amounts, and what was only seen told apart", shown)
 		}
-		if shown := b.Shows(page, "refunded"); strings.Contains(shown, `action="`+page) {
-			f.Errorf("buttons for what is not possible:\n%s", shown)
+		shown := b.Shows(page, "refunded")
+		for _, action := range []string{"/retry", "/refund", "/end"} {
+			if strings.Contains(shown, `action="`+page+action) {
+				f.Errorf("a button for %s, which is not possible:\n%s", action, shown)
+			}
 		}
 		f.Answers("what is not possible", b.Send("POST", page+"/retry", "once=AAAA"), http.StatusConflict,
 			"no longer possible")

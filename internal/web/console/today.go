@@ -43,6 +43,7 @@ type todayPage struct {
 
 type stateCount struct {
 	word
+	State   fleet.State
 	Devices int
 }
 
@@ -99,7 +100,7 @@ func midnight(t time.Time, zone *time.Location) time.Time {
 // inWords returns the states of all devices with their counts, the most frequent first.
 func inWords(count map[fleet.State]int) (list []stateCount) {
 	for state, n := range count {
-		list = append(list, stateCount{stateWords(state), n})
+		list = append(list, stateCount{stateWords(state), state, n})
 	}
 	slices.SortFunc(list, func(a, b stateCount) int {
 		return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text))

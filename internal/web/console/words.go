@@ -30,6 +30,9 @@ func machineWords(p payment.Payment) word {
 	case payment.Done:
 		return word{"finished", "good"}
 	case payment.Failed:
+		if payment.Doubtful(p) {
+			return word{"not known whether it started", "bad"}
+		}
 		return word{"did not start", "bad"}
 	}
 	return word{string(p.Delivery), ""}
@@ -197,6 +200,10 @@ func stateWords(s fleet.State) word {
 		return word{"settings not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
+	case fleet.Maintained:
+		return word{"in maintenance", "wait"}
+	case fleet.OutOfHours:
+		return word{"closed at this hour", "wait"}
 	case fleet.Unreadable:
 		return word{"unreadable in Notehub", "bad"}
 	case fleet.Unscannable:
@@ -331,10 +338,18 @@ func auditVerb(a ledger.Audit) string {
 		return "left this payment to you, because it may have been handled before"
 	case "start":
 		return "started the machine for free"
+	case "goodwill":
+		return "granted a code for a free start"
+	case "goodwill_end":
+		return "withdrew a code for a free start"
 	case "pause":
 		return "paused the machine"
 	case "resume":
 		return "resumed sales on the machine"
+	case "maintenance":
+		return "planned maintenance"
+	case "maintenance_end":
+		return "canceled planned maintenance"
 	}
 	return peopleWords(a.What)
 }
@@ -423,6 +438,10 @@ func doneWords(done string) string {
 		return "The machine is paused."
 	case "resume":
 		return "The machine takes payments again."
+	case "maintenance":
+		return "The maintenance is planned."
+	case "maintenance_end":
+		return "The maintenance is canceled."
 	case "refresh":
 		return "Machines and prices were refreshed."
 	case "role":
@@ -439,6 +458,8 @@ func doneWords(done string) string {
 		return "The passkey was removed. Also delete it on your device."
 	case "revoke":
 		return "The token was revoked. It no longer works."
+	case "withdraw":
+		return "The code starts nothing any more."
 	case "twice":
 		return "You pressed this button before, and it counted once. This is the current state."
 	}

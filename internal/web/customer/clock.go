@@ -17,6 +17,20 @@ type moment struct {
 
 func (m moment) in(l Language) string { return l.digits(m.at.In(zoneOr(m.zone)).Format("15:04 MST")) }
 
+// opening is when a machine opens, where it stands. Its day is left out if that is today.
+type opening struct {
+	moment
+	now time.Time
+}
+
+func (o opening) in(l Language) string {
+	at, now := o.at.In(zoneOr(o.zone)), o.now.In(zoneOr(o.zone))
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return l.digits(at.Format("15:04"))
+	}
+	return l.digits(at.Format("2006-01-02 15:04"))
+}
+
 // zoneOr returns the zone, or UTC for none.
 func zoneOr(zone *time.Location) *time.Location {
 	if zone == nil {

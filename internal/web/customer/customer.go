@@ -13,6 +13,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
+	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/web"
@@ -35,7 +36,8 @@ type Handler struct {
 	Free func(uid string) bool
 	// Checkout creates a Checkout Session for each purchase. nil: customers use Payment Links.
 	Checkout *checkout.Checkout
-	HTTPS    bool // the public address uses HTTPS
+	Goodwill *goodwill.Codes // nil: there are no codes for free starts
+	HTTPS    bool            // the public address uses HTTPS
 	Live     *web.Hub
 	Log      *slog.Logger
 	Brand    Brand

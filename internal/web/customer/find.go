@@ -44,6 +44,7 @@ type finder struct {
 	addresses  *ratelimit.Keyed
 	machines   *ratelimit.Keyed
 	reports    *rate.Limiter // of customers about their payments
+	free       freeLimits
 }
 
 func newFinder() *finder {
@@ -53,6 +54,7 @@ func newFinder() *finder {
 		addresses:  ratelimit.NewKeyed(rate.Every(cardsAddressInterval), cardsPerAddress),
 		machines:   ratelimit.NewKeyed(rate.Every(cardsMachineInterval), cardsPerMachine),
 		reports:    newReports(),
+		free:       newFreeLimits(),
 	}
 }
 

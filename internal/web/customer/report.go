@@ -53,7 +53,7 @@ func reportable(p payment.Payment, now time.Time) bool {
 	case payment.Done:
 		return now.Before(last.Add(reportPeriod))
 	case payment.Failed:
-		return doubtful(p) && now.Before(last.Add(reportPeriod))
+		return payment.Doubtful(p) && now.Before(last.Add(reportPeriod))
 	}
 	return false
 }

@@ -95,6 +95,9 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 	if len(d.Offers) == 1 {
 		page.Title = msg("plans.one")
 	}
+	if c.Goodwill.Offered(d) {
+		page.links = []link{{"/free?device=" + url.QueryEscape(d.UID), msg("free.link")}}
+	}
 	var plans []plan
 	for _, o := range d.Offers {
 		price := money{o.Plan.Amount, o.Plan.Currency}
@@ -204,6 +207,17 @@ func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.
 		} else {
 			show("sell.paused.title", msg("sell.paused.hint"))
 		}
+	case fleet.Maintained, fleet.OutOfHours:
+		title, zone := "sell.paused.title", c.zone()
+		if h := sale.Device.Hours(); h != nil {
+			zone = h.Zone()
+		}
+		if sale.State == fleet.Maintained {
+			title = "sell.maintenance.title"
+		}
+		page.RetryAfter = max(sale.Until.Sub(c.now()), time.Second)
+		opens := opening{moment{sale.Until, zone}, c.now()}
+		show(title, msg("sell.hours.opens", "time", opens), msg("sell.paused.hint"))
 	case fleet.OutOfOrder:
 		hints := []Message{msg("sell.out.hint")}
 		if sale.Device.CodeName(sale.Reason) != "" { // the customer may be able to help, as by closing a door

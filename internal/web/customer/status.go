@@ -60,21 +60,6 @@ func stopping(p payment.Payment) bool {
 	return false
 }
 
-// doubtful reports whether the machine may have started although the credit failed.
-func doubtful(p payment.Payment) bool {
-	if p.Delivery != payment.Failed {
-		return false
-	}
-	switch p.Reason {
-	case payment.ReasonAdopted, payment.ReasonUnclear, payment.ReasonRecallUnclear, payment.ReasonUnconfirmed:
-		return true
-	case payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice, payment.ReasonNotSelling:
-		return p.ReviewReason == payment.ReasonUnclear ||
-			(p.MaybeAccepted && !confirming(p)) // a confirming machine rejects expired credits
-	}
-	return p.ReviewReason == payment.ReasonUnclear
-}
-
 // owed reports whether only the operator can refund, because the machine may have started.
 func owed(p payment.Payment) bool {
 	return p.Delivery == payment.Failed && (p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear)
@@ -144,7 +129,7 @@ func (s *status) machine(p payment.Payment, now time.Time) {
 		s.over(p)
 	case payment.Failed:
 		switch {
-		case doubtful(p):
+		case payment.Doubtful(p):
 			title("title.doubt")
 			s.step(bad, "step.doubt", p.DeliveryAt)
 		case p.Reason == payment.ReasonBusy:
@@ -371,7 +356,7 @@ func (s *status) next(p payment.Payment) {
 	case p.Delivery == payment.Failed && owed(p), p.ReviewReason == payment.ReviewFailedAfter:
 		s.say("next.ask")
 		s.Help = true
-	case p.Delivery == payment.Failed && doubtful(p):
+	case p.Delivery == payment.Failed && payment.Doubtful(p):
 		s.say("next.enjoy")
 		s.Help = true
 	case p.Delivery == payment.Failed &&

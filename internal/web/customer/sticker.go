@@ -2,6 +2,7 @@ package customer
 
 import (
 	"strings"
+	"time"
 
 	"notepay/internal/web"
 )
@@ -21,4 +22,20 @@ func StickerWords() (list []web.StickerWords) {
 		list = append(list, w)
 	}
 	return list
+}
+
+// PaymentText returns the text with which an operator sends a payment's page to the payer, in the
+// language with a tag.
+func PaymentText(tag, machine, page string) string {
+	return languages.named(tag).Translate(msg("support.payment", "machine", machine, "link", page))
+}
+
+// FreeText returns the text with which an operator sends a code for a free start. machine is "" for a
+// code of several machines.
+func FreeText(tag, machine, page, code string, until time.Time, zone *time.Location) string {
+	l, end := languages.named(tag), day{until, zone}
+	if machine == "" {
+		return l.Translate(msg("support.free_site", "link", page, "code", code, "time", end))
+	}
+	return l.Translate(msg("support.free", "machine", machine, "link", page, "code", code, "time", end))
 }

@@ -1,0 +1,59 @@
+package terms
+
+import (
+	"testing"
+	"time"
+)
+
+func TestParseHours(t *testing.T) {
+	t.Parallel()
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		text, at, next string // next: "" if it is open
+	}{
+		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-11-30 05:59", "2026-11-30 06:00"}, // a Monday
+		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-11-30 06:00", ""},
+		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-11-30 21:59", ""},
+		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-11-30 22:00", "2026-12-01 06:00"},
+		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-12-05 20:00", "2026-12-07 06:00"},
+		{"  mo – fr  6-22 ,sa 8-20;  Europe/Berlin ", "2026-12-05 07:00", "2026-12-05 08:00"},
+		{"Monday-Friday: 6:00 - 22:00", "2026-12-06 12:00", "2026-12-07 06:00"},
+		{"06:00-22:00", "2026-12-06 23:00", "2026-12-07 06:00"},
+		{"00:00-24:00", "2026-12-06 23:59", ""},
+		{"Fr-Su 22:00-02:00", "2026-12-07 01:59", ""}, // the night from Sunday to Monday
+		{"Fr-Su 22:00-02:00", "2026-12-07 02:00", "2026-12-11 22:00"},
+		{"Sa-Mo 10:00-12:00", "2026-12-07 11:00", ""},
+		{"Sa-Mo 10:00-12:00", "2026-12-08 11:00", "2026-12-12 10:00"},
+		{"Mo 06:00-08:00, Mo 18:00-20:00", "2026-11-30 09:00", "2026-11-30 18:00"},
+		{"Mo 10:00-12:00", "2026-11-30 12:00", "2026-12-07 10:00"},
+		{"Su 02:30-04:00", "2026-03-29 01:00", "2026-03-29 03:30"}, // 2:30 does not exist on this day
+	} {
+		h, why := ParseHours(c.text, berlin)
+		if why != "" {
+			t.Errorf("%q: %s", c.text, why)
+			continue
+		}
+		at, _ := time.ParseInLocation("2006-01-02 15:04", c.at, berlin)
+		if h.Open(at) != (c.next == "") {
+			t.Errorf("%q is open at %s: %v", c.text, c.at, h.Open(at))
+		} else if next := h.Next(at.UTC()).Format("2006-01-02 15:04"); c.next != "" && next != c.next {
+			t.Errorf("%q at %s: it opens at %s; want %s", c.text, c.at, next, c.next)
+		}
+	}
+	for _, text := range []string{
+		"", ";", "; Europe/Berlin", "Mo-Fr", "Xx 06:00-22:00", "Mo-Xx 6-22", "M 6-22", "Mo 25:00-26:00",
+		"Mo 06:60-07:00",
+		"Mo 06:00-06:00", "Mo 24:00-06:00", "06:00-22:00; Mars/Olympus", "06:00-22:00;", "06:00-22:00; Local", "closed",
+		"06:00-22:00 Europe/Berlin",
+	} {
+		if _, why := ParseHours(text, berlin); why == "" {
+			t.Errorf("%q is taken for opening hours", text)
+		}
+	}
+	if h := (*Hours)(nil); !h.Open(time.Now()) {
+		t.Error("without hours it is closed")
+	}
+}

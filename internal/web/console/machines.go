@@ -1,0 +1,339 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+)
+
+const (
+	machinesPerPage = 50
+	// barDays is how many days the bars of a machine show.
+	barDays = 7
+	// maxBarStarts bounds the payments that the bars of one machine read.
+	maxBarStarts = 2000
+)
+
+// machineFilter selects and sorts machines.
+type machineFilter struct {
+	Query string
+	Site  string // a fleet's UID, "" for all
+	State string // a fleet.State, or one of the groups below; "" for all
+	Sort  string
+}
+
+// The groups of states.
+const (
+	stateSells = "sells" // also in use
+	stateNot   = "not"
+)
+
+// The orders of machines. "" is by name.
+const (
+	sortState  = "state"
+	sortSite   = "site"
+	sortActive = "active" // the longest silent first
+)
+
+// machineFilterOf reads the filter of a list or form.
+func machineFilterOf(q url.Values) machineFilter {
+	return machineFilter{
+		Query: strings.TrimSpace(q.Get("q")),
+		Site:  q.Get("site"),
+		State: q.Get("state"),
+		Sort:  q.Get("sort"),
+	}
+}
+
+// sells reports whether customers can pay, now or once the current use is over.
+func sells(s fleet.State) bool { return s == fleet.Open || s == fleet.InUse }
+
+// machines returns the machines that a filter selects, in its order.
+func (c *Console) machines(f machineFilter) []fleet.Listed {
+	devices := c.devicesOf(c.named(f.Query))
+	if f.Site != "" {
+		devices = slices.DeleteFunc(devices, func(d *fleet.Device) bool { return !slices.Contains(d.Fleets, f.Site) })
+	}
+	list := c.Fleet.Listed(devices...)
+	if f.State != "" {
+		list = slices.DeleteFunc(list, func(l fleet.Listed) bool {
+			switch f.State {
+			case stateSells:
+				return !sells(l.State)
+			case stateNot:
+				return sells(l.State)
+			}
+			return string(l.State) != f.State
+		})
+	}
+	switch f.Sort { // equal ones stay in the order of their names
+	case sortState:
+		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
+			rank := func(l fleet.Listed) int {
+				return map[string]int{"bad": 0, "wait": 1, "": 2, "good": 3}[stateWords(l.State).Class]
+			}
+			return cmp.Or(rank(a)-rank(b), strings.Compare(string(a.State), string(b.State)))
+		})
+	case sortSite:
+		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
+			return strings.Compare(strings.ToLower(c.siteNames(a)), strings.ToLower(c.siteNames(b)))
+		})
+	case sortActive:
+		slices.SortStableFunc(list, func(a, b fleet.Listed) int { return a.LastActivity.Compare(b.LastActivity) })
+	}
+	return list
+}
+
+// siteNames returns the names of a machine's sites.
+func (c *Console) siteNames(l fleet.Listed) string {
+	names := make([]string, len(l.Fleets))
+	for i, id := range l.Fleets {
+		names[i] = c.Fleet.SiteName(id)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+type machineRow struct {
+	fleet.Listed
+	StateIs word
+	Why     string // why it does not sell, "" if it does
+	Sites   string
+	Bars    weekBars
+}
+
+type stateOption struct{ Key, Text string }
+
+type machinesPage struct {
+	machineFilter
+	Rows     []machineRow
+	Sites    []fleet.Site
+	States   []stateOption
+	Total    int
+	Previous string // address, "" for none
+	Next     string
+	Stopped  string // why all machines are stopped, "" if they are not
+}
+
+// devices lists the machines.
+func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	page := machinesPage{machineFilter: machineFilterOf(q), Sites: c.Fleet.Sites(), Stopped: c.stopped()}
+	if d := c.Fleet.Device(strings.ToLower(page.Query)); d != nil { // a whole UID, as in a link of an alert
+		http.Redirect(w, r, devicePath(d.UID), http.StatusSeeOther)
+		return nil
+	}
+	for _, s := range inWords(c.Fleet.States()) {
+		page.States = append(page.States, stateOption{string(s.State), s.Text})
+	}
+	all := c.machines(page.machineFilter)
+	page.Total = len(all)
+	number, _ := strconv.Atoi(q.Get("page")) // no number: the first page
+	number = min(max(number, 1), (len(all)+machinesPerPage-1)/machinesPerPage+1)
+	from := min((number-1)*machinesPerPage, len(all))
+	to := min(from+machinesPerPage, len(all))
+	if number > 1 {
+		page.Previous = "/operator/devices?" + with(q, "page", strconv.Itoa(number-1))
+	}
+	if to < len(all) {
+		page.Next = "/operator/devices?" + with(q, "page", strconv.Itoa(number+1))
+	}
+	for _, d := range all[from:to] {
+		row, err := c.machineRow(r, d)
+		if err != nil {
+			return err
+		}
+		page.Rows = append(page.Rows, row)
+	}
+	return c.write(w, r, "devices", view{Title: "Machines", Nav: "devices", Data: page})
+}
+
+// stopped returns why no machine sells at all, or "".
+func (c *Console) stopped() string {
+	if c.Config.Problems != nil {
+		for _, p := range c.Config.Problems() {
+			if p.StopsSales {
+				return p.Text
+			}
+		}
+	}
+	if c.Bridge.Late() {
+		return "Credits wait too long to be sent to Notehub."
+	}
+	return ""
+}
+
+// machineRow describes a machine for the list.
+func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error) {
+	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(l), Sites: c.siteNames(l)}
+	if l.State == fleet.Open && row.Why != "" {
+		row.StateIs = word{"not reached", "bad"}
+	}
+	today := midnight(c.Ledger.Now(), c.Zone)
+	starts, err := c.Ledger.Starts(r.Context(), l.UID, today.AddDate(0, 0, 1-barDays), maxBarStarts)
+	row.Bars = barsOf(starts, today, c.Zone)
+	return row, err
+}
+
+// whyNot returns one sentence that says why a machine does not sell now, or "".
+func (c *Console) whyNot(l fleet.Listed) string {
+	at := func(t time.Time) string {
+		if midnight(t, c.Zone).Equal(midnight(c.Ledger.Now(), c.Zone)) {
+			return t.In(c.Zone).Format("15:04")
+		}
+		return t.In(c.Zone).Format("Mon 2 Jan 15:04")
+	}
+	problem := ""
+	if len(l.Problems) > 0 {
+		problem = ": " + l.Problems[0]
+	}
+	switch l.State {
+	case fleet.Open:
+		if c.Bridge.LateFor(l.UID) {
+			return "Notehub has not accepted credits for it lately. A customer may try again within 15 minutes."
+		}
+		return ""
+	case fleet.InUse:
+		if l.Until.IsZero() {
+			return "A customer is using it."
+		}
+		return "A customer is using it until about " + at(l.Until) + "."
+	case fleet.Paused:
+		if l.Pause.Automatic {
+			return "notepay paused it at " + at(l.Pause.At) + ": " + strings.TrimSuffix(l.Reason, ".") +
+				". It sells again when the machine responds."
+		}
+		return fmt.Sprintf("Paused by %s at %s: %s", l.Pause.By, at(l.Pause.At), sentence(l.Reason))
+	case fleet.Maintained:
+		return "Maintenance until " + at(l.Planned.To) + ": " + sentence(l.Reason)
+	case fleet.OutOfHours:
+		return "Its opening hours begin again: " + at(l.Until) + "."
+	case fleet.OutOfOrder:
+		text := "The machine has said since " + at(l.Out.At) + " that it is out of order"
+		if l.Out.Code != "" {
+			text += " (" + l.Out.Code
+			if name := c.Fleet.Device(l.UID).CodeName(l.Out.Code); name != "" {
+				text += ", " + name
+			}
+			text += ")"
+		}
+		return text + "."
+	case fleet.Offline:
+		if l.LastActivity.IsZero() {
+			return "Notehub has never heard it."
+		}
+		return "Notehub heard it last " + lang{}.ago(c.Ledger.Now().Sub(l.LastActivity)) + ", longer ago than OFFLINE_AFTER."
+	case fleet.Disabled:
+		return "It is disabled in Notehub."
+	case fleet.PaymentsOff:
+		return sentence("Its variable payment_enabled in Notehub takes it out of sale" + problem)
+	case fleet.NoOffers:
+		return sentence("It has no price that can be sold" + problem)
+	case fleet.LinkClosed:
+		return "Its Payment Link was deactivated or limited in Stripe’s Dashboard."
+	case fleet.NotReady:
+		return "Its Payment Link is being created."
+	case fleet.Unread:
+		return "Its variables in Notehub were not read yet."
+	case fleet.NoKey:
+		return "Its public key is not known, so no note can be encrypted for it."
+	case fleet.Unreadable, fleet.Unscannable:
+		return sentence("It cannot be sold" + problem)
+	}
+	return stateWords(l.State).Text
+}
+
+// sentence ends a text with a full stop.
+func sentence(text string) string { return strings.TrimSuffix(text, ".") + "." }
+
+// weekBars are the payments of a machine on the last days, oldest first.
+type weekBars struct {
+	Days  [barDays]weekBar
+	Total int
+	Label string // the same in words
+}
+
+// weekBar is one day: how many payments started the machine, and how many did not.
+type weekBar struct {
+	Started, Failed int
+	X, Y, Height    int // of what started, in the picture
+	FailedHeight    int
+}
+
+const (
+	barHeight = 20 // of the highest bar
+	barWidth  = 6
+)
+
+// barsOf counts a machine's payments by day. today is the beginning of the last day.
+func barsOf(starts []ledger.Start, today time.Time, zone *time.Location) (b weekBars) {
+	for _, s := range starts {
+		day := midnight(s.At, zone)
+		for i := range b.Days {
+			if day.Equal(today.AddDate(0, 0, i+1-barDays)) {
+				if b.Total++; s.Failed {
+					b.Days[i].Failed++
+				} else {
+					b.Days[i].Started++
+				}
+			}
+		}
+	}
+	most := 1
+	for _, d := range b.Days {
+		most = max(most, d.Started+d.Failed)
+	}
+	var words []string
+	for i := range b.Days {
+		d := &b.Days[i]
+		d.X = i * (barWidth + 2)
+		d.Height, d.FailedHeight = scaled(d.Started, most), scaled(d.Failed, most)
+		d.Y = barHeight - d.Height
+		text := today.AddDate(0, 0, i+1-barDays).Format("Mon ") + strconv.Itoa(d.Started)
+		if d.Failed > 0 {
+			text += " and " + strconv.Itoa(d.Failed) + " failed"
+		}
+		words = append(words, text)
+	}
+	b.Label = "Starts by day: " + strings.Join(words, ", ")
+	return b
+}
+
+// scaled returns the height of a part of a bar. What is not zero can be seen.
+func scaled(n, most int) int {
+	if n == 0 {
+		return 0
+	}
+	return max(n*barHeight/most, 2)
+}
+
+// Picture returns the bars as an image.
+func (b weekBars) Picture() template.HTML {
+	if b.Total == 0 {
+		return `<span class="quiet">no starts</span>`
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, `<svg class="bars" viewBox="0 0 %d %d" role="img" aria-label="%s">`,
+		barDays*(barWidth+2)-2, barHeight+1, b.Label)
+	for _, d := range b.Days {
+		fmt.Fprintf(&s, `<rect class="base" x="%d" y="%d" width="%d" height="1"/>`, d.X, barHeight, barWidth)
+		if d.Height > 0 {
+			fmt.Fprintf(&s, `<rect x="%d" y="%d" width="%d" height="%d"/>`, d.X, d.Y, barWidth, d.Height)
+		}
+		if d.FailedHeight > 0 {
+			fmt.Fprintf(&s, `<rect class="bad" x="%d" y="%d" width="%d" height="%d"/>`,
+				d.X, max(d.Y-d.FailedHeight, 0), barWidth, d.FailedHeight)
+		}
+	}
+	s.WriteString("</svg>")
+	return template.HTML(s.String()) // safe: numbers and the names of days
+}

@@ -1,0 +1,121 @@
+package console
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clockTolerance is how far a payment may be from the time of day that a caller names.
+const clockTolerance = 15 * time.Minute
+
+// readDay parses a day: "2026-11-21", "21.11.2026", "21.11.", "today", "yesterday", "monday".
+func readDay(word string, zone *time.Location, now time.Time) (time.Time, bool) {
+	today := midnight(now, zone)
+	switch word = strings.ToLower(word); word {
+	case "today":
+		return today, true
+	case "yesterday":
+		return today.AddDate(0, 0, -1), true
+	}
+	for back := range 7 {
+		if day := today.AddDate(0, 0, -back); strings.EqualFold(day.Weekday().String(), word) {
+			return day, true
+		}
+	}
+	for _, layout := range []string{dayLayout, "2.1.2006"} {
+		if t, err := time.ParseInLocation(layout, word, zone); err == nil {
+			return t, true
+		}
+	}
+	// Without its year, a day is the last one of that name. The year 2000 has a 29th of February.
+	t, err := time.Parse("2.1.2006", word+"2000")
+	if err != nil || !strings.HasSuffix(word, ".") {
+		return time.Time{}, false
+	}
+	for back := range 5 {
+		day := time.Date(today.Year()-back, t.Month(), t.Day(), 0, 0, 0, 0, zone)
+		if day.Day() == t.Day() && !day.After(today) {
+			return day, true
+		}
+	}
+	return time.Time{}, false
+}
+
+var clockTime = regexp.MustCompile(`^([0-9]{1,2})(?::([0-5][0-9])(?::[0-5][0-9])?)?(am|pm|h)?$`)
+
+// readClock parses a time of day: "14:05", "2:05pm", "2 pm". A whole number is one only with "am", "pm"
+// or "h". used is the number of fields that the time takes, 0 if there is none.
+func readClock(field, following string) (sinceMidnight time.Duration, used int) {
+	match := clockTime.FindStringSubmatch(strings.ToLower(field))
+	if match == nil {
+		return 0, 0
+	}
+	used = 1
+	half := match[3]
+	if after := strings.ToLower(following); half == "" && (after == "am" || after == "pm" || after == "h") {
+		half, used = after, 2
+	}
+	if match[2] == "" && half == "" {
+		return 0, 0
+	}
+	hour, _ := strconv.Atoi(match[1])   // digits
+	minute, _ := strconv.Atoi(match[2]) // digits, or "": 0
+	switch {
+	case half != "am" && half != "pm":
+		if hour > 23 {
+			return 0, 0
+		}
+	case hour < 1 || hour > 12:
+		return 0, 0
+	default:
+		hour %= 12
+		if half == "pm" {
+			hour += 12
+		}
+	}
+	return time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute, used
+}
+
+// at narrows the search to a time of day. Without a day it is the last time that the clock showed it.
+// at reports false if the search is about several days.
+func (w *searchQuery) at(clock time.Duration, zone *time.Location, now time.Time) bool {
+	day := w.Search.From
+	if day.IsZero() && w.Search.To.IsZero() {
+		day = midnight(now, zone)
+		if clockOf(day, clock).After(now.Add(clockTolerance)) {
+			day = day.AddDate(0, 0, -1)
+		}
+	} else if day.IsZero() || !w.Search.To.Equal(day.AddDate(0, 0, 1)) {
+		return false
+	}
+	at := clockOf(day, clock)
+	w.Search.From, w.Search.To = at.Add(-clockTolerance), at.Add(clockTolerance+time.Minute)
+	return true
+}
+
+// clockOf returns the moment at which a day's clocks show a time.
+func clockOf(day time.Time, clock time.Duration) time.Time {
+	return time.Date(day.Year(), day.Month(), day.Day(), 0, int(clock/time.Minute), 0, 0, day.Location())
+}
+
+// readTimes notes how the search reads days and times.
+func (w *searchQuery) readTimes(zone *time.Location) {
+	const dayWords, clockWords = "Mon 2 Jan 2006", "15:04"
+	from, to := w.Search.From.In(zone), w.Search.To.In(zone)
+	switch {
+	case w.Search.From.IsZero() && w.Search.To.IsZero():
+	case w.Search.From.IsZero():
+		w.read("paid until %s", to.AddDate(0, 0, -1).Format(dayWords))
+	case w.Search.To.IsZero():
+		w.read("paid from %s on", from.Format(dayWords))
+	case to.Equal(from.AddDate(0, 0, 1)) && from.Equal(midnight(from, zone)):
+		w.read("paid on %s", from.Format(dayWords))
+	case to.Sub(from) <= 2*clockTolerance+time.Minute:
+		w.read("paid between %s and %s on %s", from.Format(clockWords), to.Add(-time.Minute).Format(clockWords),
+			from.Format(dayWords))
+	default:
+		w.read("paid from %s to %s", from.Format(dayWords), to.AddDate(0, 0, -1).Format(dayWords))
+	}
+}
