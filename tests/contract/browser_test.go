@@ -29,8 +29,8 @@ func sizes() []size {
 }
 
 // newBrowser starts a browser and stops it after the test. The browser reaches only this machine,
-// so a page that needs another host fails.
-func newBrowser(t *testing.T) context.Context {
+// so a page that needs another host fails. more are options of this browser.
+func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := os.Getenv("CHROMIUM")
 	if path == "" {
@@ -52,7 +52,7 @@ func newBrowser(t *testing.T) context.Context {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
-	process, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	process, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(process)
 	t.Cleanup(cancel)
