@@ -255,7 +255,7 @@ func (s *Client) Sessions(
 
 // SessionsOfEmail returns the ids of the completed sessions whose payer gave an e-mail address, newest
 // first. more reports whether Stripe has others, which are older. Whether case counts is not known
-// (docs/vendors.md, Q31), so the address is also asked for in lower case.
+// (docs/vendors.md, Q34), so the address is also asked for in lower case.
 // The replies' personal data is not decoded.
 func (s *Client) SessionsOfEmail(ctx context.Context, email string) (ids []string, more bool, err error) {
 	for _, spelled := range []string{email, strings.ToLower(email)} {

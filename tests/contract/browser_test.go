@@ -29,7 +29,7 @@ func sizes() []size {
 }
 
 // newBrowser starts a browser and stops it after the test. The browser reaches only this machine,
-// so a page that needs another host fails. More options come last.
+// so a page that needs another host fails. more are options of this browser.
 func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := os.Getenv("CHROMIUM")
@@ -52,8 +52,7 @@ func newBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Cont
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
-	options = append(options, more...)
-	process, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	process, stop := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(process)
 	t.Cleanup(cancel)

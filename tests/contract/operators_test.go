@@ -111,13 +111,21 @@ func (o *operator) presses(path, reason string) {
 	o.click(form + " button")
 }
 
-// sees opens a page of the console, unfolds everything and checks that it is accessible.
+// sees opens a page of the console, unfolds everything and checks that it is accessible. It checks
+// that the page fits with text of twice the size, also in German.
 func (o *operator) sees(path, title string) {
 	o.t.Helper()
 	o.page.open(o.p.url + path)
 	o.page.reads("h1", title)
-	o.page.do("unfold", evaluate(`document.querySelectorAll("details").forEach(d => { d.open = true })`))
+	const unfold = `document.querySelectorAll("details").forEach(d => { d.open = true })`
+	o.page.do("unfold", evaluate(unfold))
 	o.page.accessible()
+	o.page.large("in English")
+	o.page.speaks("de")
+	o.page.do("unfold", evaluate(unfold))
+	o.page.fits()
+	o.page.large("in German")
+	o.page.speaks("en")
 }
 
 func TestOperators(t *testing.T) {

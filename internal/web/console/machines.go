@@ -231,7 +231,8 @@ func (c *Console) whyNot(l fleet.Listed) string {
 		if l.LastActivity.IsZero() {
 			return "Notehub has never heard it."
 		}
-		return "Notehub heard it last " + lang{}.ago(c.Ledger.Now().Sub(l.LastActivity)) + ", longer ago than OFFLINE_AFTER."
+		return "Notehub heard it last " + lang{}.ago(c.Ledger.Now().Sub(l.LastActivity)) +
+			", longer ago than OFFLINE_AFTER."
 	case fleet.Disabled:
 		return "It is disabled in Notehub."
 	case fleet.PaymentsOff:
