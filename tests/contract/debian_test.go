@@ -32,13 +32,14 @@ type debian struct {
 	typed   int           // commands and answers
 }
 
-// How long the operator needs. The first two are of the keystroke-level model of Card, Moran and Newell,
-// at 40 words a minute.
+// How long the operator needs. Typing 40 words a minute and deciding are of the keystroke-level model of
+// Card, Moran and Newell. Reading is the 238 words a minute that Brysbaert found in 2019. The last one
+// is a guess.
 const (
 	perCharacter = 280 * time.Millisecond
-	perAnswer    = 1350 * time.Millisecond // deciding
-	perWord      = 300 * time.Millisecond  // reading 200 words a minute
-	perCopy      = 20 * time.Second        // looking up a key on a vendor's page
+	perAnswer    = 1350 * time.Millisecond
+	perWord      = time.Minute / 238
+	perCopy      = 20 * time.Second // looking up a key on a vendor's page
 )
 
 // types counts what the operator types.
