@@ -84,6 +84,9 @@ func TestInstancesUpgrade(t *testing.T) {
 	if err := fixture.GrowPostgres(t.Context(), db, first.ID, 0, payments, 10); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := db.ExecContext(t.Context(), `CHECKPOINT`); err != nil { // or the disk is busy with them later
+		t.Fatal(err)
+	}
 	t.Logf("%d payments were made in %v", payments, time.Since(began).Round(time.Second))
 
 	load := &upgradeLoad{instances: s}
@@ -95,8 +98,10 @@ func TestInstancesUpgrade(t *testing.T) {
 	var hosting sync.WaitGroup
 	defer hosting.Wait()
 	defer powerOff()
+	var hosts []*sandbox.Machine
 	for _, device := range []string{fixture.Washer, "dev:0", "dev:1", "dev:2", "dev:3", "dev:4"} { // those of busy
 		m := s.w.Machine(sandbox.MachineConfig{Device: device, Every: 100 * time.Millisecond})
+		hosts = append(hosts, m)
 		hosting.Go(func() { m.Run(running) })
 	}
 	for range 4 {
@@ -144,16 +149,30 @@ func TestInstancesUpgrade(t *testing.T) {
 	s.w.Until("all notes are sent", func() bool {
 		return s.d.query(`SELECT count(*) FROM payments WHERE machine = 'queued'`) == 0
 	})
-	if n, want := len(s.w.Notehub.Notes("")), 1+int(load.sent.Load()); n != want {
-		t.Errorf("%d notes for %d payments", n, want)
-	}
 	for n := range s.procs {
 		_, _, text := s.service(n).Get("/metrics")
-		if !strings.Contains(text, `notepay_attempt_seconds_count{action="note",outcome="ok"}`) {
+		if !strings.Contains(text, `notepay_attempt_seconds_count{action="note"`) {
 			t.Errorf("instance %d has sent no note", n)
 		}
 	}
 	s.stop()
+	powerOff()
+	hosting.Wait()
+	starts := map[string]int{}
+	for _, m := range hosts {
+		m.Step()
+		for _, start := range m.Starts() {
+			starts[start.CreditID]++
+		}
+	}
+	for credit, n := range starts {
+		if n > 1 {
+			t.Errorf("the machine started %d times for credit %s", n, credit)
+		}
+	}
+	if want := 1 + int(load.sent.Load()); len(starts) != want {
+		t.Errorf("%d credits were started; want %d", len(starts), want)
+	}
 }
 
 // upgradeLoad sends webhooks to all instances that are there.
@@ -180,10 +199,40 @@ func (l *upgradeLoad) run(ctx context.Context, links []string) {
 		}
 		if err != nil || status != http.StatusOK {
 			l.Errorf("a webhook is answered %d, %v; want 200", status, err)
+			l.activity()
 			return
 		}
 		l.sent.Add(1)
 		pause(time.Duration(10+rand.IntN(20)) * time.Millisecond)
+	}
+}
+
+// activity logs what the server's sessions do and wait for.
+func (l *upgradeLoad) activity() {
+	db, err := sql.Open("pgx", l.d.url)
+	if err != nil {
+		l.Error(err)
+		return
+	}
+	defer db.Close()
+	rows, err := db.Query(`SELECT concat_ws(' ', pid, state, wait_event_type, wait_event, 'by', pg_blocking_pids(pid),
+		now() - xact_start, now() - query_start, left(query, 120))
+		FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()`)
+	if err != nil {
+		l.Error(err)
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			l.Error(err)
+			return
+		}
+		l.Log(line)
+	}
+	if err := rows.Err(); err != nil {
+		l.Error(err)
 	}
 }
 
