@@ -41,6 +41,7 @@ func Identity(s *config.Settings) ledger.Identity {
 		{"OFFLINE_AFTER", fmt.Sprint(s.OfflineAfter)},
 		{"OPERATOR_TOKEN", string(s.OperatorToken)},
 		{"PUBLIC_URL", s.PublicURL},
+		{"TZ", s.Zone().String()},
 		{"CHECKOUT_LANGUAGE", s.CheckoutLanguage},
 		{"PROMOTION_CODES", fmt.Sprint(s.TakesPromotionCodes())},
 		{"ALERT_URLS", string(s.AlertURLs)},

@@ -60,6 +60,9 @@ func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) 
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" {
 			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
 		}
+		if payment.IsFreeStart(p) && p.PriceID != "" && p.Delivery == payment.Failed {
+			return p, payment.ErrState // its code counts again, so the machine could start twice
+		}
 		p, err := payment.Resend(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err
@@ -205,7 +208,7 @@ func (b *Bridge) grant(ctx context.Context, device string, offer payment.Offer, 
 		if err != nil {
 			return err
 		}
-		p = payment.Next(b.setDeadlines(p, b.c.Lifetime, tx.Now), tx.Now)
+		p = payment.Next(b.setDeadlines(p, b.lifetimeOf(device), tx.Now), tx.Now)
 		if _, err := tx.insert(p); err != nil {
 			return err
 		}

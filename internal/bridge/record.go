@@ -131,12 +131,8 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 	default:
 		return p, AwaitsPayment, nil
 	}
-	lifetime := b.c.Lifetime
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
 		p.DeviceName = d.Name
-		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
-			lifetime = own
-		}
 	}
 	if remembered {
 		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok {
@@ -144,7 +140,15 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 		}
 		p = payment.ApplyOffer(p, s, plan, newAccessCode())
 	}
-	return b.setDeadlines(p, lifetime, p.PaidAt), Recorded, nil
+	return b.setDeadlines(p, b.lifetimeOf(p.DeviceUID), p.PaidAt), Recorded, nil
+}
+
+// lifetimeOf returns how long a credit of a device waits to be fetched.
+func (b *Bridge) lifetimeOf(device string) time.Duration {
+	if own, ok := b.c.Fleet.Lifetime(device); ok {
+		return own
+	}
+	return b.c.Lifetime
 }
 
 // insertAtOnce inserts the payment of an ordinary event without reading anything first. It returns

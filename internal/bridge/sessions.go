@@ -86,8 +86,12 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("read session: %w", err)
 	}
-	if s.PaidAt.IsZero() { // a free session, for which Stripe tells only when it was opened
-		s.PaidAt = s.Created
+	if s.PaidAt.IsZero() {
+		// Stripe tells only when a free session was opened. The customer comes from completing it, unless
+		// it may be one of an earlier state of the ledger.
+		if s.PaidAt = s.Created; !b.earlierState(s.Created) {
+			s.PaidAt = b.now().Truncate(time.Second)
+		}
 	}
 	if b.earlierState(s.PaidAt) && !b.listed.Load() {
 		return ErrTooBusy // Stripe's list is being read, and may tell that it was handled

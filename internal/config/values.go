@@ -40,11 +40,7 @@ func parseZone(name string) (*time.Location, error) {
 		}
 		return time.LoadLocationFromTZData(name, data)
 	}
-	zone, err := time.LoadLocation(name)
-	if err != nil {
-		zone, err = zones.Load(name) // for systems without a list of time zones
-	}
-	return zone, err
+	return zones.Named(name)
 }
 
 // readZone reads a zone file. It reads at most maxFile bytes, because the path may be an endless

@@ -195,7 +195,7 @@ func (c *Codes) Find(ctx context.Context, code string) (found Code, err error) {
 		if _, err = ledger.Found(err); err != nil {
 			return found, fmt.Errorf("read a goodwill code: %w", err)
 		}
-		if !comesBack(p) {
+		if !ComesBack(p) {
 			found.Started = p
 			return found, nil
 		}
@@ -206,17 +206,11 @@ func (c *Codes) Find(ctx context.Context, code string) (found Code, err error) {
 	return found, nil
 }
 
-// comesBack reports whether a code may be used again, because its free start failed. One that the
+// ComesBack reports whether a code may be used again, because its free start failed. One that the
 // operator ended, or that may have started the machine, does not come back.
-func comesBack(p payment.Payment) bool {
-	if p.Delivery != payment.Failed {
-		return false
-	}
-	switch p.Reason {
-	case payment.ReasonEnded, payment.ReasonAdopted, payment.ReasonUnclear, payment.ReasonStartedAfter:
-		return false
-	}
-	return true
+func ComesBack(p payment.Payment) bool {
+	return p.Delivery == payment.Failed && !payment.Doubtful(p) &&
+		p.Reason != payment.ReasonEnded && p.Reason != payment.ReasonStartedAfter
 }
 
 // usable returns ErrNotFound if a code has expired, or was used and does not come back.
@@ -228,7 +222,7 @@ func (c *Codes) usable(tx *ledger.Tx, g ledger.GoodwillCode) error {
 		return nil
 	}
 	p, err := tx.Payment(g.CreditID)
-	if err == nil && !comesBack(p) {
+	if err == nil && !ComesBack(p) {
 		err = ledger.ErrNotFound
 	}
 	return err

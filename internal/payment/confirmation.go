@@ -23,7 +23,7 @@ func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, strin
 		return p, ConfirmationNoPost
 	}
 	p.MaybeAccepted = true
-	before, outcome := p.Delivery, ConfirmationTaken
+	review, before, outcome := p.ReviewReason, p.Delivery, ConfirmationTaken
 	switch c.State {
 	case "started", "done":
 		p, outcome = applyStart(p, c, now)
@@ -43,6 +43,9 @@ func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, strin
 			// The failure is certain now, so the money goes back.
 			p.Reason, p.MachineCode = c.State, c.Code
 			p = clearReview(p, ReasonUnclear, ReasonAdopted)
+			if review != "" && p.ReviewReason == "" { // it may have hidden a dispute
+				p.ReviewReason = disputeReview(p)
+			}
 		default:
 			return p, ConfirmationIgnored
 		}

@@ -58,6 +58,7 @@ func TestApplyConfirmationKeepsOtherReviews(t *testing.T) {
 	}{
 		"a failure ends the doubt":           {Paid, ReasonAdopted, "expired", ""},
 		"a failure of a disputed payment":    {Disputed, ReasonDisputed, "expired", ReasonDisputed},
+		"a failure of an adopted dispute":    {Disputed, ReasonAdopted, "expired", ReasonDisputed},
 		"a failure after a lost dispute":     {DisputeLost, ReviewDisputeLost, "failed", ReviewDisputeLost},
 		"a failure beside a second sender":   {Paid, ReviewTwins, "failed", ReviewTwins},
 		"a failure of a wrong amount":        {Paid, ReviewAmount, "failed", ReviewAmount},

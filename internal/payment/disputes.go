@@ -122,6 +122,17 @@ func ApplyDisputeStatus(p Payment, status string, now time.Time) Payment {
 	return ApplyDisputes(p, c, now)
 }
 
+// disputeReview returns the review that a payment's disputes need, or "".
+func disputeReview(p Payment) string {
+	switch p.Funds {
+	case Disputed:
+		return ReasonDisputed
+	case DisputeLost:
+		return ReviewDisputeLost
+	}
+	return ""
+}
+
 // Refundable returns the amount that can still be refunded, in minor currency units.
 func Refundable(p Payment) int64 { return maxRefund(p) - p.RefundedAmount }
 

@@ -20,7 +20,7 @@ func CleanName(text string) (string, error) {
 		return "", errors.New("enter a name")
 	case !utf8.ValidString(name) || utf8.RuneCountInString(name) > MaxName:
 		return "", errors.New("a name has at most 60 characters")
-	case lower == OperatorName || lower == "notepay" || strings.HasPrefix(lower, TokenPrefix):
+	case lower == OperatorName || lower == "notepay" || lower == "customer" || strings.HasPrefix(lower, TokenPrefix):
 		return "", errors.New("the audit log uses this name for something else; choose another one")
 	}
 	for _, r := range name {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"notepay/internal/zones"
 )
 
 const (
@@ -41,7 +43,7 @@ func ParseHours(text string, zone *time.Location) (h *Hours, why string) {
 	if hasZone {
 		var err error
 		place = strings.TrimSpace(place)
-		if zone, err = time.LoadLocation(place); err != nil || place == "" || place == "Local" {
+		if zone, err = zones.Named(place); err != nil || place == "" || place == "Local" {
 			return nil, fmt.Sprintf("names no time zone such as Europe/Berlin: %.40q", place)
 		}
 	}

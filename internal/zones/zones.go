@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,13 +24,27 @@ import (
 //go:embed zones.gz
 var packed []byte
 
-// Load returns a zone by its name in the database of the IANA.
-func Load(name string) (*time.Location, error) {
+// Named returns a zone by its name: the system's if it has one, else that of this package.
+func Named(name string) (*time.Location, error) {
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		zone, err = Load(name)
+	}
+	return zone, err
+}
+
+// unpacked returns all zones. They are unpacked once, because many machines may have opening hours.
+var unpacked = sync.OnceValues(func() ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return nil, fmt.Errorf("unpack the time zones: %w", err)
+		return nil, err
 	}
-	all, err := io.ReadAll(r)
+	return io.ReadAll(r)
+})
+
+// Load returns a zone by its name in the database of the IANA.
+func Load(name string) (*time.Location, error) {
+	all, err := unpacked()
 	if err != nil {
 		return nil, fmt.Errorf("unpack the time zones: %w", err)
 	}

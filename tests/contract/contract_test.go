@@ -228,7 +228,8 @@ func refresh(w *world, p *program) {
 // scenario reaches fails the test too, because it would not be checked.
 func usedOfStripe() []string {
 	return []string{
-		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events",
+		"GET /v1/balance_transactions", "GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}",
+		"GET /v1/disputes", "GET /v1/events", "GET /v1/payouts",
 		"GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
 		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions",
 		"POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links",

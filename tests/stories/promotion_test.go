@@ -97,6 +97,24 @@ func TestPromotionCodeForTheWholePriceStartsWithoutACharge(t *testing.T) {
 	}
 }
 
+// The customer takes longer than a credit lives to type the code, and the webhook is lost.
+func TestFreeSessionCountsFromItsEnd(t *testing.T) {
+	story(t, withCodes, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Stripe.AddPromotionCode(sandbox.PromotionCode{Code: "FREE", PercentOff: 100, Max: 1})
+		f.Run()
+		f.Pass(time.Minute)
+		open := f.Opened()
+		f.Pass(12 * time.Minute)
+		session, err := f.Stripe.Pay(open, sandbox.PayOptions{Promotion: "FREE", NoWebhook: true})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Get("/payment/success?session_id=" + session.ID)
+		f.Pass(10 * time.Second)
+		f.Started(m, 1)
+	})
+}
+
 // A restart with another setting changes the existing links, and no link is replaced.
 func TestPromotionCodesChangeExistingLinks(t *testing.T) {
 	story(t, without, threeKeys, func(f *apptest.Front, _ *sandbox.Machine) {

@@ -70,6 +70,7 @@ type Console struct {
 	origins   *http.CrossOriginProtection
 	signIns   tokenSignIns
 	failures  *failures
+	strangers *strangers
 	hasher    *people.Hasher
 	checks    checks
 	tests     alertTests
@@ -101,6 +102,7 @@ func New(c Config) (*Console, error) {
 		origins:   http.NewCrossOriginProtection(),
 		signIns:   tokenSignIns{list: map[string]tokenSignIn{}},
 		failures:  newFailures(),
+		strangers: newStrangers(),
 		hasher:    people.NewHasher(),
 	}
 	console.site, console.siteProblem = passkey.NewSite(c.PublicURL, c.Token)

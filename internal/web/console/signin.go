@@ -35,6 +35,32 @@ const (
 	codeAttempts, codeInterval = 10, time.Minute
 )
 
+// strangers limits the sign-ins from browsers that are not known, because each is written to the ledger.
+type strangers struct {
+	addresses *ratelimit.Keyed
+	all       *rate.Limiter
+}
+
+const (
+	strangersPerAddress, strangerInterval = 10, time.Second
+	strangersTotal, strangersPerSecond    = 50, 10
+)
+
+func newStrangers() *strangers {
+	return &strangers{
+		addresses: ratelimit.NewKeyed(rate.Every(strangerInterval), strangersPerAddress),
+		all:       rate.NewLimiter(strangersPerSecond, strangersTotal),
+	}
+}
+
+// take counts a sign-in of an address. It returns how long to wait, or 0.
+func (s *strangers) take(address string, now time.Time) time.Duration {
+	if wait := s.addresses.Take(address, now); wait > 0 {
+		return wait // it takes nothing from all others
+	}
+	return ratelimit.Take(s.all, now)
+}
+
 // failures holds the recent failures of this process.
 type failures struct {
 	all       *rate.Limiter
@@ -195,6 +221,9 @@ func (c *Console) checkPassword(r *http.Request, address string) (p ledger.Perso
 	from, known := c.knownBrowser(r, p.ID)
 	if !known {
 		from = "address " + address
+		if wait := c.strangers.take(address, time.Now()); wait > 0 {
+			return p, "", limitedError{wait}
+		}
 	}
 	attempt := c.digest("password\n" + key + "\n" + from)
 	if err := c.takeAttempt(r, attempt, passwordInterval, passwordAttempts); err != nil {
@@ -255,11 +284,14 @@ func (c *Console) useCode(tx *ledger.Tx, p ledger.Person, code string, step int6
 // takeAttempt counts an attempt before it is checked, so that concurrent attempts count, too. It
 // returns limitedError if the attempt has to wait.
 func (c *Console) takeAttempt(r *http.Request, id string, interval time.Duration, burst int) error {
-	return c.store(r, func(tx *ledger.Tx) error {
-		wait, err := tx.TakeAttempt(id, interval, burst)
-		if err == nil && wait > 0 {
-			err = limitedError{wait}
-		}
+	// The transaction succeeds in any case: a batch that fails is written again, payment by payment.
+	var wait time.Duration
+	err := c.store(r, func(tx *ledger.Tx) (err error) {
+		wait, err = tx.TakeAttempt(id, interval, burst)
 		return err
 	})
+	if err == nil && wait > 0 {
+		err = limitedError{wait}
+	}
+	return err
 }

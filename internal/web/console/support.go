@@ -82,7 +82,11 @@ func (c *Console) customer(r *http.Request, p payment.Payment) (panel customerPa
 	}
 	codes, err := c.Ledger.GoodwillCodesOf(r.Context(), p.ID)
 	for _, g := range codes {
-		panel.Codes = append(panel.Codes, c.goodwillRow(g))
+		start, err := c.Ledger.Payment(r.Context(), g.CreditID)
+		if _, err = ledger.Found(err); err != nil {
+			return panel, err
+		}
+		panel.Codes = append(panel.Codes, c.goodwillRow(g, goodwill.ComesBack(start)))
 	}
 	return panel, err
 }
@@ -95,8 +99,8 @@ func (c *Console) sitesOf(d *fleet.Device) (sites []fleet.Site) {
 	return sites
 }
 
-// goodwillRow describes a code.
-func (c *Console) goodwillRow(g ledger.GoodwillCode) goodwillRow {
+// goodwillRow describes a code. back says that its free start failed, so that it counts again.
+func (c *Console) goodwillRow(g ledger.GoodwillCode, back bool) goodwillRow {
 	row := goodwillRow{GoodwillCode: g, State: word{"not used yet", "wait"}, Open: true}
 	if row.Scope = g.Site; g.Site != "" {
 		row.Scope = "any machine of " + c.Fleet.SiteName(g.Site)
@@ -106,8 +110,10 @@ func (c *Console) goodwillRow(g ledger.GoodwillCode) goodwillRow {
 		row.Scope = g.DeviceUID
 	}
 	switch {
-	case g.CreditID != "":
+	case g.CreditID != "" && !back:
 		row.State, row.Open = word{"used", "good"}, false
+	case g.CreditID != "" && c.Ledger.Now().Before(g.ExpiresAt):
+		row.State = word{"start failed, counts again", "wait"}
 	case !c.Ledger.Now().Before(g.ExpiresAt):
 		row.State, row.Open = word{"over", ""}, false
 	}
@@ -168,7 +174,7 @@ func (c *Console) grantCode(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "goodwill", view{Title: "Code for a free start", Nav: "payments", Data: goodwillPage{
 		Code:    shown,
 		Send:    send(link, machine, c.Texts.Free(machine, link, shown, issued.ExpiresAt)),
-		Scope:   c.goodwillRow(issued).Scope,
+		Scope:   c.goodwillRow(issued, false).Scope,
 		Until:   issued.ExpiresAt,
 		Payment: p.ID,
 	}})

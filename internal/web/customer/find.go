@@ -60,7 +60,10 @@ func newFinder() *finder {
 
 // card counts a search by card. It returns how long the payer must wait, or 0.
 func (f *finder) card(address, machine string, now time.Time) time.Duration {
-	return max(f.addresses.Take(address, now), f.machines.Take(machine, now), ratelimit.Take(f.cards, now))
+	if wait := f.addresses.Take(address, now); wait > 0 {
+		return wait // it takes nothing from all others
+	}
+	return max(f.machines.Take(machine, now), ratelimit.Take(f.cards, now))
 }
 
 // limits returns the limits of this process.

@@ -40,7 +40,10 @@ func newFreeLimits() freeLimits {
 
 // take counts a try of an address. It returns how long the customer must wait, or 0.
 func (l freeLimits) take(address string, now time.Time) time.Duration {
-	return max(l.addresses.Take(address, now), ratelimit.Take(l.all, now))
+	if wait := l.addresses.Take(address, now); wait > 0 {
+		return wait // it takes nothing from all others
+	}
+	return ratelimit.Take(l.all, now)
 }
 
 // freePage returns the address of a code's page.
