@@ -22,6 +22,7 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/people"
 	"notepay/internal/problem"
+	"notepay/internal/revenue"
 	"notepay/internal/web"
 )
 
@@ -371,7 +372,13 @@ func (c *Console) functions(l lang) template.FuncMap {
 			}{r, root}
 		},
 		"source": func(s fleet.Source) string { return l.T(sourceWords(s)) },
-		"way":    wayWords,
+		"way":    func(way string) string { return l.T(wayWords(way)) },
+		"role":   func(role any) string { return l.T(roleWords(people.Role(fmt.Sprint(role)))) },
+		"roleName": func(role any) string {
+			name, _, _ := strings.Cut(l.T(roleWords(people.Role(fmt.Sprint(role)))), ":")
+			return name
+		},
+		"by": func(by revenue.By) string { return l.T(byWords(by)) },
 		"roles": func(roles []people.Role, now string) any {
 			return struct {
 				Roles []people.Role
