@@ -357,7 +357,7 @@ func (c *Console) functions(l lang) template.FuncMap {
 		"name":     web.MachineName,
 		"code":     func(uid string) string { return c.Fleet.Code(uid) },
 		"codeName": func(uid, code string) string { return c.Fleet.Device(uid).CodeName(code) },
-		"query":    url.QueryEscape,
+		"query":    func(s string) template.URL { return template.URL(url.QueryEscape(s)) }, // escaped once
 		"path":     url.PathEscape,
 		"buttons":  c.buttonsOf,
 		"machine":  machineWords,
