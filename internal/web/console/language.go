@@ -96,6 +96,7 @@ const (
 	layoutClock       = "15:04:05 on 2 Jan"
 	layoutWeekday     = "Mon 2 Jan 15:04"
 	layoutWeekdayDate = "Mon 2 Jan 2006"
+	layoutMinute      = "2 Jan 2006 15:04"
 	layoutMonth       = "January 2006"
 )
 
@@ -113,6 +114,8 @@ func (l lang) layout(english string) string {
 		return "02.01. 15:04"
 	case layoutClock:
 		return "15:04:05 am 02.01.2006"
+	case layoutMinute:
+		return "02.01.2006 15:04"
 	case layoutMonth:
 		return "01.2006"
 	}

@@ -68,6 +68,7 @@ func TestConsoleInGerman(t *testing.T) {
 		for path, words := range map[string][]string{
 			"/operator":                  {"Zu klären", "Es gibt nichts zu klären.", "3,50 EUR", "1 Maschine"},
 			"/operator/payments":         {"Zahlungen", "Programm", "3,50 EUR", "bezahlt"},
+			"/operator/payments?q=4242":  {"Gesucht:", "Karte endet auf 4242"},
 			"/operator/payments/" + p.ID: {"Zahlung " + p.ID, "Ist die Maschine gestartet?", "Bei Stripe bezahlt"},
 			"/operator/devices":          {"Maschinen", "bereit"},
 			"/operator/devices/" + fixture.Washer: {"Maschine pausieren", "Wartung planen", "Öffnungszeiten",

@@ -82,7 +82,7 @@ func (c *Console) customer(r *http.Request, p payment.Payment) (panel customerPa
 	}
 	codes, err := c.Ledger.GoodwillCodesOf(r.Context(), p.ID)
 	for _, g := range codes {
-		panel.Codes = append(panel.Codes, c.goodwillRow(g))
+		panel.Codes = append(panel.Codes, c.goodwillRow(c.langOf(r), g))
 	}
 	return panel, err
 }
@@ -96,10 +96,10 @@ func (c *Console) sitesOf(d *fleet.Device) (sites []fleet.Site) {
 }
 
 // goodwillRow describes a code.
-func (c *Console) goodwillRow(g ledger.GoodwillCode) goodwillRow {
+func (c *Console) goodwillRow(l lang, g ledger.GoodwillCode) goodwillRow {
 	row := goodwillRow{GoodwillCode: g, State: word{"not used yet", "wait"}, Open: true}
 	if row.Scope = g.Site; g.Site != "" {
-		row.Scope = "any machine of " + c.Fleet.SiteName(g.Site)
+		row.Scope = l.T("any machine of {1}", "1", c.Fleet.SiteName(g.Site))
 	} else if d := c.Fleet.Device(g.DeviceUID); d != nil {
 		row.Scope = web.MachineName(d.Name, d.UID)
 	} else {
@@ -168,7 +168,7 @@ func (c *Console) grantCode(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "goodwill", view{Title: "Code for a free start", Nav: "payments", Data: goodwillPage{
 		Code:    shown,
 		Send:    send(link, machine, c.Texts.Free(machine, link, shown, issued.ExpiresAt)),
-		Scope:   c.goodwillRow(issued).Scope,
+		Scope:   c.goodwillRow(c.langOf(r), issued).Scope,
 		Until:   issued.ExpiresAt,
 		Payment: p.ID,
 	}})
