@@ -39,19 +39,6 @@ func (r Role) rank() int {
 // May reports whether a role includes another. An unknown role includes none.
 func (r Role) May(least Role) bool { return r.rank() > 0 && r.rank() >= least.rank() }
 
-// Words describes a role for people.
-func (r Role) Words() string {
-	switch r {
-	case View:
-		return "View: sees everything, changes nothing"
-	case Support:
-		return "Support: sees everything, refunds, resends, starts and pauses"
-	case Owner:
-		return "Owner: may do everything, also change people and tokens"
-	}
-	return string(r)
-}
-
 // Rule says what a route needs.
 type Rule struct {
 	Least Role

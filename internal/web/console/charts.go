@@ -35,7 +35,9 @@ func bars(kept, back []int64) (list []bar) {
 }
 
 // periods returns the bars and rows of all periods, also of those without payments.
-func (c *Console) periods(query revenue.Query, groups []revenue.Group, currency string) ([]bar, []revenueRow) {
+func (c *Console) periods(l lang, query revenue.Query, groups []revenue.Group, currency string) (
+	[]bar, []revenueRow,
+) {
 	sums := map[int64]revenueRow{}
 	for _, g := range groups {
 		if g.Currency == currency {
@@ -46,7 +48,7 @@ func (c *Console) periods(query revenue.Query, groups []revenue.Group, currency 
 	var kept, back []int64
 	for start := query.By.Start(query.From); !start.After(query.To); start = query.By.Next(start) {
 		row := sums[start.Unix()]
-		row.Name, row.Currency = periodName(query.By, start), currency
+		row.Name, row.Currency = periodName(l, query.By, start), currency
 		rows = append(rows, row)
 		kept, back = append(kept, row.Kept()), append(back, max(row.Refunded+row.Lost, 0))
 	}
@@ -54,19 +56,20 @@ func (c *Console) periods(query revenue.Query, groups []revenue.Group, currency 
 }
 
 // periodName returns the name of a period.
-func periodName(by revenue.By, start time.Time) string {
+func periodName(l lang, by revenue.By, start time.Time) string {
 	switch by {
 	case revenue.ByWeek:
 		year, week := start.ISOWeek()
-		return fmt.Sprintf("%s (week %d of %d)", start.Format("2 Jan 2006"), week, year)
+		return l.T("{day} (week {n} of {year})", "day", start.Format(l.layout(layoutDate)),
+			"n", fmt.Sprint(week), "year", fmt.Sprint(year))
 	case revenue.ByMonth:
-		return start.Format("January 2006")
+		return start.Format(l.layout(layoutMonth))
 	}
-	return start.Format("Mon 2 Jan 2006")
+	return start.Format(l.layout(layoutWeekdayDate))
 }
 
-// Highest describes the period with the most revenue.
-func (p revenuePage) Highest() string {
+// highest describes the period with the most revenue.
+func (p revenuePage) highest(l lang) string {
 	best := -1
 	for i, row := range p.Periods {
 		if row.Captured > 0 && (best < 0 || row.Captured > p.Periods[best].Captured) {
@@ -74,10 +77,10 @@ func (p revenuePage) Highest() string {
 		}
 	}
 	if best < 0 {
-		return "No revenue in this time."
+		return l.T("No revenue in this time.")
 	}
 	row := p.Periods[best]
-	return fmt.Sprintf("Highest: %s, %s.", web.Amount(row.Captured, row.Currency), row.Name)
+	return l.T("Highest: {amount}, {when}.", "amount", l.money(row.Captured, row.Currency), "when", row.Name)
 }
 
 // weekday is a row of the chart by hour of the week.
@@ -100,7 +103,7 @@ func weekdays() []string {
 }
 
 // week returns the chart and the table of revenue by hour of the week.
-func week(hours revenue.Hours, currency string) (days []weekday, rows []hourRow) {
+func week(l lang, hours revenue.Hours, currency string) (days []weekday, rows []hourRow) {
 	if len(hours) == 0 {
 		return nil, nil
 	}
@@ -110,7 +113,7 @@ func week(hours revenue.Hours, currency string) (days []weekday, rows []hourRow)
 	}
 	all := bars(amounts, make([]int64, len(amounts)))
 	for d, name := range weekdays() {
-		day := weekday{Name: name, Best: "nothing"}
+		day := weekday{Name: name, Best: l.T("nothing")}
 		best := int64(0)
 		for h := range 24 {
 			b := all[d*24+h]
@@ -118,7 +121,8 @@ func week(hours revenue.Hours, currency string) (days []weekday, rows []hourRow)
 			day.Bars = append(day.Bars, b)
 			if amount := amounts[d*24+h]; amount > best {
 				best = amount
-				day.Best = fmt.Sprintf("most at %02d:00, %s", h, web.Amount(amount, currency))
+				day.Best = l.T("most at {time}, {amount}", "time", fmt.Sprintf("%02d:00", h),
+					"amount", l.money(amount, currency))
 			}
 		}
 		days = append(days, day)

@@ -22,6 +22,7 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/people"
 	"notepay/internal/problem"
+	"notepay/internal/revenue"
 	"notepay/internal/web"
 )
 
@@ -358,7 +359,7 @@ func (c *Console) functions(l lang) template.FuncMap {
 		"name":     web.MachineName,
 		"code":     func(uid string) string { return c.Fleet.Code(uid) },
 		"codeName": func(uid, code string) string { return c.Fleet.Device(uid).CodeName(code) },
-		"query":    url.QueryEscape,
+		"query":    func(s string) template.URL { return template.URL(url.QueryEscape(s)) }, // escaped once
 		"path":     url.PathEscape,
 		"buttons":  c.buttonsOf,
 		"machine":  machineWords,
@@ -373,7 +374,13 @@ func (c *Console) functions(l lang) template.FuncMap {
 			}{r, root}
 		},
 		"source": func(s fleet.Source) string { return l.T(sourceWords(s)) },
-		"way":    wayWords,
+		"way":    func(way string) string { return l.T(wayWords(way)) },
+		"role":   func(role any) string { return l.T(roleWords(people.Role(fmt.Sprint(role)))) },
+		"roleName": func(role any) string {
+			name, _, _ := strings.Cut(l.T(roleWords(people.Role(fmt.Sprint(role)))), ":")
+			return name
+		},
+		"by": func(by revenue.By) string { return l.T(byWords(by)) },
 		"roles": func(roles []people.Role, now string) any {
 			return struct {
 				Roles []people.Role

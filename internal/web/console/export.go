@@ -72,7 +72,7 @@ func paymentColumns() []string {
 // paymentsCSV exports all payments that a search finds, newest first. Each day ends with its totals
 // by currency. A refund counts on the day of its payment.
 func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
-	query, problem := readSearch(r.URL.Query(), c.named, c.Zone, c.Ledger.Now())
+	query, problem := readSearch(c.langOf(r), r.URL.Query(), c.named, c.Zone, c.Ledger.Now())
 	if problem != "" {
 		return c.problem(w, r, http.StatusBadRequest, problem)
 	}

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -54,6 +53,8 @@ type searchQuery struct {
 	Email                 string   // an address to look up at Stripe
 	Read                  []string // how the words were read
 	Ignored               []string // words that were left out
+
+	lang lang // of Read
 }
 
 // maxDevices bounds the devices that a part of a name can match.
@@ -63,9 +64,10 @@ const dayLayout = "2006-01-02"
 
 // readSearch parses a search. It recognizes an id, an e-mail address, a day, a time of day, the last
 // four digits of a card and an amount. The rest of the text is the name of a device.
-func readSearch(q url.Values, named func(text string) []entry, zone *time.Location, now time.Time) (
+func readSearch(l lang, q url.Values, named func(text string) []entry, zone *time.Location, now time.Time) (
 	w searchQuery, problem string,
 ) {
+	w.lang = l
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
@@ -74,7 +76,7 @@ func readSearch(q url.Values, named func(text string) []entry, zone *time.Locati
 			if s.Attention {
 				w.Search.Attention = new(true)
 			}
-			w.read("state %s", s.Text)
+			w.read("state {what}", "what", l.T(s.Text))
 		}
 	}
 	day := func(text string, after int) (t time.Time) {
@@ -121,15 +123,17 @@ func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.T
 			w.Key = field
 		} else if emailAddress.MatchString(field) {
 			w.Email = field
-			w.read("e-mail address %s", field)
+			w.read("e-mail address {what}", "what", field)
 		} else if lastFour.MatchString(field) {
 			w.Search.Card = field
-			w.read("card ending in %s", field)
+			w.read("card ending in {what}", "what", field)
 		} else if amount, currency, used := readAmount(field, next(fields, i)); used > 0 {
 			w.Search.Amount, w.Search.Currency = &amount, currency
-			if w.read("amount %s", field); currency != "" {
-				w.Read[len(w.Read)-1] = "amount " + web.Amount(amount, currency)
+			shown := field
+			if currency != "" {
+				shown = w.lang.money(amount, currency)
 			}
+			w.read("amount {what}", "what", shown)
 			i += used - 1
 		} else {
 			rest = append(rest, field)
@@ -139,8 +143,8 @@ func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.T
 }
 
 // read notes how words were read.
-func (w *searchQuery) read(format string, args ...any) {
-	w.Read = append(w.Read, fmt.Sprintf(format, args...))
+func (w *searchQuery) read(text string, values ...string) {
+	w.Read = append(w.Read, w.lang.T(text, values...))
 }
 
 // leaveOut notes words that the search does not use.
@@ -235,7 +239,7 @@ func (w *searchQuery) device(text string, named func(text string) []entry) {
 	list := named(text)
 	if len(list) == 0 || len(list) > maxDevices {
 		w.Search.Name = text
-		w.read("machine whose name was or contained “%s”", text)
+		w.read("machine whose name was or contained “{what}”", "what", text)
 		return
 	}
 	for _, d := range list {
@@ -249,10 +253,10 @@ func (w *searchQuery) device(text string, named func(text string) []entry) {
 	}
 	if len(list) == 1 {
 		w.Device = list[0].Name
-		w.read("machine %s", w.Device)
+		w.read("machine {what}", "what", w.Device)
 		return
 	}
-	w.read("%d machines with “%s” in their names", len(list), text)
+	w.read("{n} machines with “{what}” in their names", "n", strconv.Itoa(len(list)), "what", text)
 }
 
 var (

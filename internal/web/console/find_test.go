@@ -94,26 +94,28 @@ func TestReadSearch(t *testing.T) {
 		"99999999999999999999": {Search: ledger.Filter{Name: "99999999999999999999"}},
 	} {
 		want.Text = strings.TrimSpace(typed)
-		got, problem := readSearch(url.Values{"q": {typed}}, named, zone, now)
+		got, problem := readSearch(lang{}, url.Values{"q": {typed}}, named, zone, now)
 		got.Read = nil
 		if problem != "" || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
-	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named,
+	got, problem := readSearch(lang{}, url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"},
+		"state": {"failed"}}, named,
 		zone, now)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) ||
 		len(got.Search.Delivery) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
-	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone, now); problem == "" {
+	if _, problem := readSearch(lang{}, url.Values{"from": {"21.11.2026"}}, named, zone, now); problem == "" {
 		t.Errorf("a day in another form is taken")
 	}
 	two := url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "q": {"14:05"}}
-	if _, problem := readSearch(two, named, zone, now); problem == "" {
+	if _, problem := readSearch(lang{}, two, named, zone, now); problem == "" {
 		t.Errorf("a time of two days is taken")
 	}
-	read, _ := readSearch(url.Values{"q": {"washer 1, 4242, 3.50 EUR, 14:05"}, "state": {"failed"}}, named, zone, now)
+	read, _ := readSearch(lang{}, url.Values{"q": {"washer 1, 4242, 3.50 EUR, 14:05"}, "state": {"failed"}}, named,
+		zone, now)
 	want := "state did not start, or not known; card ending in 4242; amount 3.50 EUR; machine Washer 1; " +
 		"paid between 13:50 and 14:20 on Sat 21 Nov 2026"
 	if got := strings.Join(read.Read, "; "); got != want {

@@ -76,13 +76,13 @@ func (c *Console) showInvite(
 	page := invitePage{
 		Name:    p.Name,
 		Link:    "/operator/invite/" + r.PathValue("token"),
-		Until:   p.InviteUntil.In(c.Zone).Format("2 Jan 15:04"),
+		Until:   p.InviteUntil.In(c.Zone).Format(c.langOf(r).layout(layoutDay)),
 		Role:    people.Role(p.Role),
 		App:     app,
 		Passkey: c.passkeyForm(p.Invite, &p),
 	}
 	return c.write(w, r, "invite", view{
-		Title:   "Welcome, " + p.Name,
+		Title:   c.langOf(r).T("Welcome, {name}", "name", p.Name),
 		Status:  status,
 		Problem: problem,
 		Keys:    page.Passkey != nil,

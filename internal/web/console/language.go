@@ -90,10 +90,14 @@ func (l lang) money(minor int64, currency string) string {
 
 // The layouts of times.
 const (
-	layoutFull  = "2 Jan 2006 15:04:05"
-	layoutDate  = "2 Jan 2006"
-	layoutDay   = "2 Jan 15:04"
-	layoutClock = "15:04:05 on 2 Jan"
+	layoutFull        = "2 Jan 2006 15:04:05"
+	layoutDate        = "2 Jan 2006"
+	layoutDay         = "2 Jan 15:04"
+	layoutClock       = "15:04:05 on 2 Jan"
+	layoutWeekday     = "Mon 2 Jan 15:04"
+	layoutWeekdayDate = "Mon 2 Jan 2006"
+	layoutMinute      = "2 Jan 2006 15:04"
+	layoutMonth       = "January 2006"
 )
 
 // layout returns a layout as the language writes it.
@@ -104,12 +108,16 @@ func (l lang) layout(english string) string {
 	switch english {
 	case layoutFull:
 		return "02.01.2006 15:04:05"
-	case layoutDate:
+	case layoutDate, layoutWeekdayDate:
 		return "02.01.2006"
-	case layoutDay:
+	case layoutDay, layoutWeekday:
 		return "02.01. 15:04"
 	case layoutClock:
 		return "15:04:05 am 02.01.2006"
+	case layoutMinute:
+		return "02.01.2006 15:04"
+	case layoutMonth:
+		return "01.2006"
 	}
 	return english
 }

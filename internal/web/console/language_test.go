@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"notepay/internal/apptest"
+	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
 )
 
@@ -63,14 +64,23 @@ func TestConsoleInGerman(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		p := f.Paid(session.ID)
 		b := f.Browser()
+		washer := strings.ReplaceAll(fixture.Washer, ":", "%3A")
 		for path, words := range map[string][]string{
 			"/operator":                  {"Zu klären", "Es gibt nichts zu klären.", "3,50 EUR", "1 Maschine"},
 			"/operator/payments":         {"Zahlungen", "Programm", "3,50 EUR", "bezahlt"},
+			"/operator/payments?q=4242":  {"Gesucht:", "Karte endet auf 4242"},
 			"/operator/payments/" + p.ID: {"Zahlung " + p.ID, "Ist die Maschine gestartet?", "Bei Stripe bezahlt"},
 			"/operator/devices":          {"Maschinen", "bereit"},
-			"/operator/setup":            {"Einrichtung", "Prüfungen starten"},
-			"/operator/audit":            {"Protokoll", "Keine Änderungen"},
-			"/operator/nowhere":          {"Das hat nicht geklappt", "Seite nicht gefunden."},
+			"/operator/devices/" + fixture.Washer: {"Maschine pausieren", "Wartung planen", "Öffnungszeiten",
+				"Letzte 7 Tage",
+				"/operator/payments?q=" + washer + `"`, "/operator/audit?subject=" + washer + `"`},
+			"/operator/revenue": {"Umsatz", "Gebühren und Auszahlungen", "CSV exportieren"},
+			"/operator/people":  {"Personen", "Person einladen", "Inhaber: darf alles", "Token für Programme"},
+			"/operator/me": {"Ihre Anmeldung", "mit OPERATOR_TOKEN", "Zuletzt benutzt",
+				"/operator/language/en?back=%2Foperator%2Fme"},
+			"/operator/setup":   {"Einrichtung", "Prüfungen starten"},
+			"/operator/audit":   {"Protokoll", "Keine Änderungen"},
+			"/operator/nowhere": {"Das hat nicht geklappt", "Seite nicht gefunden."},
 		} {
 			body := b.Send("GET", path, "", "Accept-Language", "de").Body.String()
 			for _, word := range words {

@@ -174,7 +174,7 @@ func (c *Console) stopped() string {
 
 // machineRow describes a machine for the list.
 func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error) {
-	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(l), Sites: c.siteNames(l)}
+	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(c.langOf(r), l), Sites: c.siteNames(l)}
 	if l.State == fleet.Open && row.Why != "" {
 		row.StateIs = word{"not reached", "bad"}
 	}
@@ -185,12 +185,12 @@ func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error
 }
 
 // whyNot returns one sentence that says why a machine does not sell now, or "".
-func (c *Console) whyNot(l fleet.Listed) string {
+func (c *Console) whyNot(in lang, l fleet.Listed) string {
 	at := func(t time.Time) string {
 		if midnight(t, c.Zone).Equal(midnight(c.Ledger.Now(), c.Zone)) {
 			return t.In(c.Zone).Format("15:04")
 		}
-		return t.In(c.Zone).Format("Mon 2 Jan 15:04")
+		return t.In(c.Zone).Format(in.layout(layoutWeekday))
 	}
 	problem := ""
 	if len(l.Problems) > 0 {
@@ -206,39 +206,41 @@ func (c *Console) whyNot(l fleet.Listed) string {
 		if l.Until.IsZero() {
 			return "A customer is using it."
 		}
-		return "A customer is using it until about " + at(l.Until) + "."
+		return in.T("A customer is using it until about {time}.", "time", at(l.Until))
 	case fleet.Paused:
 		if l.Pause.Automatic {
-			return "notepay paused it at " + at(l.Pause.At) + ": " + strings.TrimSuffix(l.Reason, ".") +
-				". It sells again when the machine responds."
+			return in.T("notepay paused it at {time}: {reason}. It sells again when the machine responds.",
+				"time", at(l.Pause.At), "reason", strings.TrimSuffix(l.Reason, "."))
 		}
-		return fmt.Sprintf("Paused by %s at %s: %s", l.Pause.By, at(l.Pause.At), sentence(l.Reason))
+		return in.T("Paused by {who} at {time}: {reason}", "who", l.Pause.By, "time", at(l.Pause.At),
+			"reason", sentence(l.Reason))
 	case fleet.Maintained:
-		return "Maintenance until " + at(l.Planned.To) + ": " + sentence(l.Reason)
+		return in.T("Maintenance until {time}: {reason}", "time", at(l.Planned.To), "reason", sentence(l.Reason))
 	case fleet.OutOfHours:
-		return "Its opening hours begin again: " + at(l.Until) + "."
+		return in.T("Its opening hours begin again: {time}.", "time", at(l.Until))
 	case fleet.OutOfOrder:
-		text := "The machine has said since " + at(l.Out.At) + " that it is out of order"
+		code := ""
 		if l.Out.Code != "" {
-			text += " (" + l.Out.Code
+			code = " (" + l.Out.Code
 			if name := c.Fleet.Device(l.UID).CodeName(l.Out.Code); name != "" {
-				text += ", " + name
+				code += ", " + name
 			}
-			text += ")"
+			code += ")"
 		}
-		return text + "."
+		return in.T("The machine has said since {time} that it is out of order{code}.",
+			"time", at(l.Out.At), "code", code)
 	case fleet.Offline:
 		if l.LastActivity.IsZero() {
 			return "Notehub has never heard it."
 		}
-		return "Notehub heard it last " + lang{}.ago(c.Ledger.Now().Sub(l.LastActivity)) +
-			", longer ago than OFFLINE_AFTER."
+		return in.T("Notehub heard it last {ago}, longer ago than OFFLINE_AFTER.",
+			"ago", in.ago(c.Ledger.Now().Sub(l.LastActivity)))
 	case fleet.Disabled:
 		return "It is disabled in Notehub."
 	case fleet.PaymentsOff:
-		return sentence("Its variable payment_enabled in Notehub takes it out of sale" + problem)
+		return sentence(in.T("Its variable payment_enabled in Notehub takes it out of sale") + problem)
 	case fleet.NoOffers:
-		return sentence("It has no price that can be sold" + problem)
+		return sentence(in.T("It has no price that can be sold") + problem)
 	case fleet.LinkClosed:
 		return "Its Payment Link was deactivated or limited in Stripe’s Dashboard."
 	case fleet.NotReady:
@@ -248,7 +250,7 @@ func (c *Console) whyNot(l fleet.Listed) string {
 	case fleet.NoKey:
 		return "Its public key is not known, so no note can be encrypted for it."
 	case fleet.Unreadable, fleet.Unscannable:
-		return sentence("It cannot be sold" + problem)
+		return sentence(in.T("It cannot be sold") + problem)
 	}
 	return stateWords(l.State).Text
 }

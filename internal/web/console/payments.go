@@ -30,7 +30,7 @@ type paymentsPage struct {
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	query, problem := readSearch(q, c.named, c.Zone, c.Ledger.Now())
+	query, problem := readSearch(c.langOf(r), q, c.named, c.Zone, c.Ledger.Now())
 	page := paymentsPage{searchQuery: query, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
@@ -90,8 +90,8 @@ func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
 	switch {
 	case len(list) > 0:
 	case next != "":
-		page.None = "No match since " + ledger.CursorTime(next).In(c.Zone).Format("2 Jan 2006 15:04") +
-			". Older payments were not searched yet."
+		page.None = q.lang.T("No match since {time}. Older payments were not searched yet.",
+			"time", ledger.CursorTime(next).In(c.Zone).Format(q.lang.layout(layoutMinute)))
 	case page.Cards:
 		page.None = "No match yet. The cards of the last minutes are not known."
 	case q.Search.Cursor != "":
@@ -116,8 +116,8 @@ func (c *Console) searchEmail(r *http.Request, page *paymentsPage) error {
 		return errStripe
 	}
 	if more {
-		page.Part = "Stripe has more payments with this e-mail address. The newest " + strconv.Itoa(len(ids)) +
-			" were searched."
+		page.Part = page.lang.T("Stripe has more payments with this e-mail address. The newest {n} were searched.",
+			"n", strconv.Itoa(len(ids)))
 	}
 	page.Rows, err = c.Ledger.PaymentsOfSessions(r.Context(), ids, page.Search)
 	switch {

@@ -115,7 +115,8 @@ func roleOf(r *http.Request) (people.Role, bool) { return people.ParseRole(r.Pos
 
 // refuse answers a form that changes nothing.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, why string) error {
-	return c.showPeople(w, r, status, why+" Nothing was changed.", secret{})
+	l := c.langOf(r)
+	return c.showPeople(w, r, status, l.T(why)+" "+l.T("Nothing was changed."), secret{})
 }
 
 // badRole answers a form without a role.

@@ -47,6 +47,7 @@ type revenuePage struct {
 
 	Bars     []bar
 	Periods  []revenueRow
+	Highest  string
 	Week     []weekday
 	HourRows []hourRow
 	Machines []revenueRow
@@ -94,7 +95,7 @@ type reasonRow struct {
 
 // revenue shows what was sold in a time.
 func (c *Console) revenue(w http.ResponseWriter, r *http.Request) error {
-	page, query, problem := c.readRevenueQuery(r.URL.Query())
+	page, query, problem := c.readRevenueQuery(c.langOf(r), r.URL.Query())
 	v := view{Title: "Revenue", Nav: "revenue"}
 	if problem != "" {
 		v.Status, v.Problem = http.StatusBadRequest, problem
@@ -113,13 +114,13 @@ func (c *Console) revenue(w http.ResponseWriter, r *http.Request) error {
 	if page.Payouts, err = c.Ledger.Payouts(r.Context(), query.Livemode, shownPayouts); err != nil {
 		return err
 	}
-	c.fillRevenue(&page, query, r.URL.Query())
+	c.fillRevenue(c.langOf(r), &page, query, r.URL.Query())
 	v.Data = page
 	return c.write(w, r, "revenue", v)
 }
 
 // readRevenueQuery reads the form of the page.
-func (c *Console) readRevenueQuery(q url.Values) (page revenuePage, query revenue.Query, problem string) {
+func (c *Console) readRevenueQuery(l lang, q url.Values) (page revenuePage, query revenue.Query, problem string) {
 	today := midnight(c.Ledger.Now(), c.Zone)
 	page.From, page.To = strings.TrimSpace(q.Get("from")), strings.TrimSpace(q.Get("to"))
 	page.By, page.Machine, page.Site = revenue.By(q.Get("by")), strings.TrimSpace(q.Get("machine")), q.Get("site")
@@ -134,7 +135,8 @@ func (c *Console) readRevenueQuery(q url.Values) (page revenuePage, query revenu
 	}
 	query.By = fitting(page.By, query.From, query.To)
 	if page.By != "" && query.By != page.By {
-		page.Notes = append(page.Notes, "The time is too long for this. It is shown by "+string(query.By)+".")
+		page.Notes = append(page.Notes, l.T(
+			"The time is too long for this. It is shown by {period}.", "period", l.T(byWords(query.By))))
 	}
 	page.By = query.By
 	if page.Machine != "" || page.Site != "" {
@@ -221,7 +223,7 @@ func (c *Console) sites() (list []string) {
 }
 
 // fillRevenue fills the tables and charts.
-func (c *Console) fillRevenue(page *revenuePage, query revenue.Query, q url.Values) {
+func (c *Console) fillRevenue(l lang, page *revenuePage, query revenue.Query, q url.Values) {
 	report := page.Report
 	for _, t := range report.Totals {
 		if t.Currency == "" {
@@ -244,18 +246,19 @@ func (c *Console) fillRevenue(page *revenuePage, query revenue.Query, q url.Valu
 		}
 	}
 	page.Empty = len(report.Totals) == 0
-	page.Bars, page.Periods = c.periods(query, report.Periods, page.Currency)
-	page.Week, page.HourRows = week(report.Hours[page.Currency], page.Currency)
+	page.Bars, page.Periods = c.periods(l, query, report.Periods, page.Currency)
+	page.Highest = page.highest(l)
+	page.Week, page.HourRows = week(l, report.Hours[page.Currency], page.Currency)
 	c.fillMachines(page, query)
 	for _, g := range report.Plans {
 		if g.Currency == page.Currency {
 			page.Plans = append(page.Plans, revenueRow{
-				Name: cmp.Or(g.Name, "no name"), Currency: g.Currency, Sums: g.Sums,
+				Name: cmp.Or(g.Name, l.T("no name")), Currency: g.Currency, Sums: g.Sums,
 			})
 		}
 	}
 	for reason, count := range report.Reasons[page.Currency] {
-		page.Reasons = append(page.Reasons, reasonRow{refundWords(reason), count})
+		page.Reasons = append(page.Reasons, reasonRow{l.T(refundWords(reason)), count})
 	}
 	slices.SortFunc(page.Reasons, func(a, b reasonRow) int {
 		return cmp.Or(cmp.Compare(b.Amount, a.Amount), cmp.Compare(a.Name, b.Name))
@@ -304,7 +307,7 @@ func (c *Console) bySite(machines []revenueRow, span time.Duration) (list []reve
 		if !known {
 			n = len(list)
 			index[site] = n
-			list = append(list, revenueRow{Name: cmp.Or(site, "no site"), Link: site, Currency: m.Currency, Span: span})
+			list = append(list, revenueRow{Name: site, Link: site, Currency: m.Currency, Span: span})
 		}
 		list[n].Add(m.Sums)
 		if m.Used > 0 {

@@ -86,7 +86,7 @@ func (c *Console) customer(r *http.Request, p payment.Payment) (panel customerPa
 		if _, err = ledger.Found(err); err != nil {
 			return panel, err
 		}
-		panel.Codes = append(panel.Codes, c.goodwillRow(g, goodwill.ComesBack(start)))
+		panel.Codes = append(panel.Codes, c.goodwillRow(c.langOf(r), g, goodwill.ComesBack(start)))
 	}
 	return panel, err
 }
@@ -100,10 +100,10 @@ func (c *Console) sitesOf(d *fleet.Device) (sites []fleet.Site) {
 }
 
 // goodwillRow describes a code. back says that its free start failed, so that it counts again.
-func (c *Console) goodwillRow(g ledger.GoodwillCode, back bool) goodwillRow {
+func (c *Console) goodwillRow(l lang, g ledger.GoodwillCode, back bool) goodwillRow {
 	row := goodwillRow{GoodwillCode: g, State: word{"not used yet", "wait"}, Open: true}
 	if row.Scope = g.Site; g.Site != "" {
-		row.Scope = "any machine of " + c.Fleet.SiteName(g.Site)
+		row.Scope = l.T("any machine of {1}", "1", c.Fleet.SiteName(g.Site))
 	} else if d := c.Fleet.Device(g.DeviceUID); d != nil {
 		row.Scope = web.MachineName(d.Name, d.UID)
 	} else {
@@ -174,7 +174,7 @@ func (c *Console) grantCode(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "goodwill", view{Title: "Code for a free start", Nav: "payments", Data: goodwillPage{
 		Code:    shown,
 		Send:    send(link, machine, c.Texts.Free(machine, link, shown, issued.ExpiresAt)),
-		Scope:   c.goodwillRow(issued, false).Scope,
+		Scope:   c.goodwillRow(c.langOf(r), issued, false).Scope,
 		Until:   issued.ExpiresAt,
 		Payment: p.ID,
 	}})

@@ -102,20 +102,22 @@ func clockOf(day time.Time, clock time.Duration) time.Time {
 
 // readTimes notes how the search reads days and times.
 func (w *searchQuery) readTimes(zone *time.Location) {
-	const dayWords, clockWords = "Mon 2 Jan 2006", "15:04"
+	const clockWords = "15:04"
+	dayWords := w.lang.layout(layoutWeekdayDate)
 	from, to := w.Search.From.In(zone), w.Search.To.In(zone)
+	first, last := from.Format(dayWords), to.AddDate(0, 0, -1).Format(dayWords)
 	switch {
 	case w.Search.From.IsZero() && w.Search.To.IsZero():
 	case w.Search.From.IsZero():
-		w.read("paid until %s", to.AddDate(0, 0, -1).Format(dayWords))
+		w.read("paid until {day}", "day", last)
 	case w.Search.To.IsZero():
-		w.read("paid from %s on", from.Format(dayWords))
+		w.read("paid from {day} on", "day", first)
 	case to.Equal(from.AddDate(0, 0, 1)) && from.Equal(midnight(from, zone)):
-		w.read("paid on %s", from.Format(dayWords))
+		w.read("paid on {day}", "day", first)
 	case to.Sub(from) <= 2*clockTolerance+time.Minute:
-		w.read("paid between %s and %s on %s", from.Format(clockWords), to.Add(-time.Minute).Format(clockWords),
-			from.Format(dayWords))
+		w.read("paid between {from} and {to} on {day}", "from", from.Format(clockWords),
+			"to", to.Add(-time.Minute).Format(clockWords), "day", first)
 	default:
-		w.read("paid from %s to %s", from.Format(dayWords), to.AddDate(0, 0, -1).Format(dayWords))
+		w.read("paid from {from} to {to}", "from", first, "to", last)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/people"
+	"notepay/internal/revenue"
 )
 
 // word is a state in words, with the style class of its color: "good", "wait", "bad" or "".
@@ -385,6 +387,32 @@ func peopleWords(what string) string {
 		return "revoked the token"
 	}
 	return what
+}
+
+// roleWords describes a role: its name, a colon and what it may do.
+func roleWords(role people.Role) string {
+	switch role {
+	case people.View:
+		return "View: sees everything, changes nothing"
+	case people.Support:
+		return "Support: sees everything, refunds, resends, starts and pauses"
+	case people.Owner:
+		return "Owner: may do everything, also change people and tokens"
+	}
+	return string(role)
+}
+
+// byWords names a period of a report.
+func byWords(by revenue.By) string {
+	switch by {
+	case revenue.ByDay:
+		return "day"
+	case revenue.ByWeek:
+		return "week"
+	case revenue.ByMonth:
+		return "month"
+	}
+	return string(by)
 }
 
 // wayWords describes how a person signed in.
