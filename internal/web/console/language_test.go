@@ -75,7 +75,7 @@ func TestConsoleInGerman(t *testing.T) {
 				"Letzte 7 Tage",
 				"/operator/payments?q=" + washer + `"`, "/operator/audit?subject=" + washer + `"`},
 			"/operator/revenue": {"Umsatz", "Gebühren und Auszahlungen", "CSV exportieren"},
-			"/operator/people":  {"Personen", "Person einladen", "Inhaber: darf alles", "Token für Programme"},
+			"/operator/people":  {"Personen", "Person einladen", "Inhaber: darf alles"},
 			"/operator/me": {"Ihre Anmeldung", "mit OPERATOR_TOKEN", "Zuletzt benutzt",
 				"/operator/language/en?back=%2Foperator%2Fme"},
 			"/operator/setup":   {"Einrichtung", "Prüfungen starten"},
