@@ -149,6 +149,13 @@ func (c *Console) checkPasskey(r *http.Request) (p ledger.Person, cookie string,
 		if err := useChallenge(tx, challenge); err != nil {
 			return err
 		}
+		now, err := tx.Person(p.ID)
+		if err != nil {
+			return err
+		}
+		if !now.DisabledAt.IsZero() {
+			return passkeyError{errWrong} // disabled since it was read
+		}
 		used, err := tx.UsePasskey(stored.ID, stored.Counter, int64(counter))
 		if err == nil && !used {
 			err = passkeyError{passkey.ErrCopied}

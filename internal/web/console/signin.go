@@ -249,6 +249,14 @@ func (c *Console) checkPassword(r *http.Request, address string) (p ledger.Perso
 	}
 	s, cookie := c.newSession(r, p.ID, way)
 	err = c.store(r, func(tx *ledger.Tx) error {
+		// The password may have been changed, or the person disabled, while it was checked.
+		now, err := tx.Person(p.ID)
+		if err != nil {
+			return err
+		}
+		if now.Password != p.Password || now.TOTP != p.TOTP || !now.DisabledAt.IsZero() {
+			return errWrong
+		}
 		if err := c.useCode(tx, p, code, step, isCode); err != nil {
 			return err
 		}
