@@ -72,7 +72,7 @@ upgradetest: ## two instances are under load while a newer one changes a schema 
 BASE ?=
 PART ?=
 ROUNDS ?= 8
-bench: ## the figures of docs/performance.md, measured anew on a machine that does nothing else; PART=webhook,wire measures these only, BASE=commit compares with a commit in ROUNDS pairs
+bench: ## the figures of docs/performance.md, measured again on a machine that does nothing else; PART=webhook,wire measures these only, BASE=commit compares with a commit in ROUNDS pairs
 ifeq ($(BASE),)
 	NOTEPAY_BENCH=1 NOTEPAY_BENCH_PART="$(PART)" POSTGRES_FSYNC=on $(POSTGRES) go test -count=1 -timeout 60m -run '^TestBench$$' -v ./tests/bench
 	@cat docs/performance.md

@@ -52,10 +52,6 @@ func runAfter(tx *ledger.Tx, p payment.Payment, also []Also) error {
 func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "retry"}
 	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
-		lifetime := b.c.Lifetime
-		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
-			lifetime = own
-		}
 		// The payment was recorded before the prices were known.
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" {
 			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
@@ -63,7 +59,7 @@ func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) 
 		if payment.IsFreeStart(p) && p.PriceID != "" && p.Delivery == payment.Failed {
 			return p, payment.ErrState // its code counts again, so the machine could start twice
 		}
-		p, err := payment.Resend(p, lifetime, tx.Now)
+		p, err := payment.Resend(p, b.lifetimeOf(p.DeviceUID), tx.Now)
 		if err != nil {
 			return p, err
 		}

@@ -268,7 +268,7 @@ func TestCheckCommandWhileServeRuns(t *testing.T) {
 		}
 		code, out, complaint := w.CommandWith(c.set, args...)
 		if strings.Contains(out+complaint, "hunter2secret") {
-			t.Errorf("%s: a secret is told: %s%s", name, out, complaint)
+			t.Errorf("%s: it shows a secret: %s%s", name, out, complaint)
 		}
 		if code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("%s: exit code %d, %s%s; want %d and %q", name, code, out, complaint, c.code, c.want)

@@ -25,7 +25,7 @@ func TestAlertSettings(t *testing.T) {
 			t.Errorf("%q; want %q", got, row.want)
 		}
 		if shown := got + fmt.Sprintf("%v %+v %#v", row.set, row.set, row.set); strings.Contains(shown, "hunter2") {
-			t.Errorf("a secret is told: %s", shown)
+			t.Errorf("it shows a secret: %s", shown)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func TestOpenTakesSystemdsSockets(t *testing.T) {
 				t.Errorf("%s\nwant main %s, redirect %s", got, c.main, c.redirect)
 			}
 			if got := said(systemd); got != c.said {
-				t.Errorf("systemd is told %q; want %q", got, c.said)
+				t.Errorf("systemd was sent %q; want %q", got, c.said)
 			}
 		})
 	}

@@ -119,20 +119,32 @@ func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, why
 	return c.showPeople(w, r, status, l.T(why)+" "+l.T("Nothing was changed."), secret{})
 }
 
+// noRole answers a form without a role.
+const noRole = "Please choose a role."
+
 // badRole answers a form without a role.
 func (c *Console) badRole(w http.ResponseWriter, r *http.Request) error {
-	return c.refuse(w, r, http.StatusBadRequest, "Please choose a role.")
+	return c.refuse(w, r, http.StatusBadRequest, noRole)
+}
+
+// nameAndRole reads the form of a new person or token. If it cannot be used, why says so.
+func nameAndRole(r *http.Request) (name string, role people.Role, why string) {
+	role, ok := roleOf(r)
+	if !ok {
+		return "", role, noRole
+	}
+	name, err := people.CleanName(r.PostFormValue("name"))
+	if err != nil {
+		return "", role, "The name is not possible: " + err.Error() + "."
+	}
+	return name, role, ""
 }
 
 // invite adds a person, and shows the link with which they set up how they sign in.
 func (c *Console) invite(w http.ResponseWriter, r *http.Request) error {
-	role, ok := roleOf(r)
-	if !ok {
-		return c.badRole(w, r)
-	}
-	name, err := people.CleanName(r.PostFormValue("name"))
-	if err != nil {
-		return c.refuse(w, r, http.StatusBadRequest, "The name is not possible: "+err.Error()+".")
+	name, role, why := nameAndRole(r)
+	if why != "" {
+		return c.refuse(w, r, http.StatusBadRequest, why)
 	}
 	list, err := c.Ledger.People(r.Context())
 	if err != nil {
@@ -295,13 +307,9 @@ func (c *Console) inviteAgain(w http.ResponseWriter, r *http.Request) error {
 
 // createToken adds a token, and shows it.
 func (c *Console) createToken(w http.ResponseWriter, r *http.Request) error {
-	role, ok := roleOf(r)
-	if !ok {
-		return c.badRole(w, r)
-	}
-	name, err := people.CleanName(r.PostFormValue("name"))
-	if err != nil {
-		return c.refuse(w, r, http.StatusBadRequest, "The name is not possible: "+err.Error()+".")
+	name, role, why := nameAndRole(r)
+	if why != "" {
+		return c.refuse(w, r, http.StatusBadRequest, why)
 	}
 	list, err := c.Ledger.APITokens(r.Context())
 	if err != nil {
