@@ -353,7 +353,7 @@ func TestTerms(t *testing.T) {
 		{
 			"and money is held until then",
 			Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true},
-			"charged only once the machine has started",
+			"not charged until the machine has started",
 		},
 	} {
 		got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " ")
