@@ -18,7 +18,7 @@ import (
 var grownSizes = []int{1000, 10_000, 100_000}
 
 // benchPostgresGrowth repeats the same measurements while one ledger on PostgreSQL grows.
-// NOTEPAY_BENCH_PAYMENTS adds a larger size.
+// NOTEPAY_BENCH_PAYMENTS adds a larger size, with more payments for each of the same devices.
 func benchPostgresGrowth(t *testing.T, r *report) {
 	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "KEEP_EVENTS", "0")
 	d := newDatabase(t)
@@ -34,36 +34,40 @@ func benchPostgresGrowth(t *testing.T, r *report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sizes, from := grownSizes, 0
-	if text := os.Getenv("NOTEPAY_BENCH_PAYMENTS"); text != "" {
-		more, err := strconv.Atoi(text)
-		if err != nil || more/paymentsPerDevice <= sizes[len(sizes)-1] {
-			t.Fatalf("NOTEPAY_BENCH_PAYMENTS=%q; want more than %d", text, paymentsPerDevice*sizes[len(sizes)-1])
-		}
-		sizes = append(sizes[:len(sizes):len(sizes)], more/paymentsPerDevice)
+	var steps []size
+	for _, devices := range grownSizes {
+		steps = append(steps, size{devices: devices, payments: devices * paymentsPerDevice})
 	}
-	for _, devices := range sizes {
+	if text := os.Getenv("NOTEPAY_BENCH_PAYMENTS"); text != "" {
+		largest := steps[len(steps)-1]
+		more, err := strconv.Atoi(text)
+		if err != nil || more <= largest.payments {
+			t.Fatalf("NOTEPAY_BENCH_PAYMENTS=%q; want more than %d", text, largest.payments)
+		}
+		steps = append(steps, size{devices: largest.devices, payments: more})
+	}
+	var last size
+	for _, one := range steps {
 		l, err := ledger.Open(t.Context(), d.url)
 		if err != nil {
 			t.Fatal(err)
 		}
-		growFleet(w, l, from, devices)
+		growFleet(w, l, last.devices, one.devices)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		err = fixture.GrowPostgres(t.Context(), d.DB, "cs_test_"+copied.id, from*paymentsPerDevice,
-			devices*paymentsPerDevice, paymentsPerDevice)
+		err = fixture.GrowPostgres(t.Context(), d.DB, "cs_test_"+copied.id, last.payments, one.payments,
+			one.payments/one.devices)
 		if err != nil {
 			t.Fatal(err)
 		}
-		from = devices
-		one := size{devices: devices, payments: devices * paymentsPerDevice}
+		last = one
 		one.disk = d.number(`SELECT pg_database_size(current_database())`) / 1e6
-		t.Run(fmt.Sprint(devices), func(t *testing.T) {
+		t.Run(fmt.Sprint(one.payments), func(t *testing.T) {
 			one.measureIdle(t, d.url)
 			server := idle(t, d.url)
 			get := consoleOf(server)
-			for _, page := range consolePages(t, server, devices) {
+			for _, page := range consolePages(t, server, one.devices) {
 				if took := median(timesOf(t, get, page.path)); took > one.slowest {
 					one.slowest, one.slowestPage = took, page.name
 				}
