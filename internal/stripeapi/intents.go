@@ -25,7 +25,7 @@ func decodeIntent(text []byte) (i paymentIntent, err error) {
 // charge holds the fields of a charge that notepay uses.
 type charge struct {
 	ID             string            `json:"id"`
-	Created        int64             `json:"created"`
+	Created        timestamp         `json:"created"`
 	AmountRefunded int64             `json:"amount_refunded"`
 	Disputed       bool              `json:"disputed"`
 	PaymentIntent  reference         `json:"payment_intent"`
