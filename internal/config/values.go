@@ -33,6 +33,8 @@ func parseZone(name string) (*time.Location, error) {
 	switch name = strings.TrimPrefix(name, ":"); {
 	case name == "":
 		return time.Local, nil
+	case name == "Local": // Go's own name, which it reads from TZ as UTC
+		return nil, errors.New("is no name of the IANA's")
 	case strings.HasPrefix(name, "/"):
 		data, err := readZone(name)
 		if err != nil {
