@@ -456,6 +456,15 @@ func (s *Settings) validate() (problems []string) {
 		"BACKUP_DIR: is for SQLite; copy a PostgreSQL database with pg_dump or its own tools",
 	)
 	wrong(
+		dsn.Unexpanded(s.BackupDir),
+		"BACKUP_DIR: is taken as it stands: ~, $HOME and the like are not replaced here; "+
+			"write the whole path, such as /mnt/backup",
+	)
+	wrong(
+		dsn.IsRemote(s.BackupDir),
+		"BACKUP_DIR: has to be a directory of this host, such as /mnt/backup; mount a remote one",
+	)
+	wrong(
 		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),
 		"LOG_LEVEL: must be debug, info, warn or error",
 	)

@@ -124,8 +124,12 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		"backups of PostgreSQL": {
 			vars{"BACKUP_DIR": "/b", "DATABASE_URL": "postgres://u:p@h/d"}, "BACKUP_DIR",
 		},
-		"an interval too short": {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
-		"a negative lifetime":   {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
+		"backups in a home directory": {vars{"BACKUP_DIR": "~/backups"}, "BACKUP_DIR: is taken as it stands"},
+		"backups in a variable":       {vars{"BACKUP_DIR": "$HOME/backups"}, "BACKUP_DIR: is taken as it stands"},
+		"backups in a bucket":         {vars{"BACKUP_DIR": "s3://bucket/notepay"}, "BACKUP_DIR: has to be a directory"},
+		"backups on another host":     {vars{"BACKUP_DIR": "nas:/backups"}, "BACKUP_DIR: has to be a directory"},
+		"an interval too short":       {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
+		"a negative lifetime":         {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
 		"confirmations without lifetime": {
 			vars{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"},
 			"CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN",
