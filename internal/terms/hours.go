@@ -23,6 +23,9 @@ type Hours struct {
 	text  string // as it was written
 }
 
+// clockLayout is what clocks show.
+const clockLayout = "2006-01-02 15:04"
+
 // span is a part of the week, in minutes since Monday 0:00.
 type span struct{ from, to int }
 
@@ -151,6 +154,13 @@ func (h *Hours) Next(t time.Time) (next time.Time) {
 			ahead = 7
 		}
 		at := time.Date(local.Year(), local.Month(), local.Day()+ahead, 0, s.from%minutesOfDay, 0, 0, h.zone)
+		// When clocks are set back, they show some times twice. The first one that is still to come counts.
+		_, there := at.Zone()
+		_, here := local.Zone()
+		twin := at.Add(time.Duration(there-here) * time.Second)
+		if twin.Format(clockLayout) == at.Format(clockLayout) && twin.After(t) && (twin.Before(at) || !at.After(t)) {
+			at = twin
+		}
 		if next.IsZero() || at.Before(next) {
 			next = at
 		}

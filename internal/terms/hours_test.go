@@ -43,6 +43,25 @@ func TestParseHours(t *testing.T) {
 			t.Errorf("%q at %s: it opens at %s; want %s", c.text, c.at, next, c.next)
 		}
 	}
+	// At 3:00 summer time the clocks are set back to 2:00, and show 2:30 once more.
+	h, why := ParseHours("Su 02:30-04:00", berlin)
+	if why != "" {
+		t.Fatal(why)
+	}
+	for at, next := range map[string]string{
+		"2026-10-25T00:15:00Z": "2026-10-25T00:30:00Z", // 2:15 summer time
+		"2026-10-25T00:45:00Z": "",
+		"2026-10-25T01:15:00Z": "2026-10-25T01:30:00Z", // 2:15 winter time
+		"2026-10-25T01:30:00Z": "",
+		"2026-10-25T03:00:00Z": "2026-11-01T01:30:00Z",
+	} {
+		now, _ := time.Parse(time.RFC3339, at)
+		if h.Open(now) != (next == "") {
+			t.Errorf("open at %s: %v", at, h.Open(now))
+		} else if got := h.Next(now).UTC().Format(time.RFC3339); next != "" && got != next {
+			t.Errorf("at %s it opens at %s; want %s", at, got, next)
+		}
+	}
 	for _, text := range []string{
 		"", ";", "; Europe/Berlin", "Mo-Fr", "Xx 06:00-22:00", "Mo-Xx 6-22", "M 6-22", "Mo 25:00-26:00",
 		"Mo 06:60-07:00",
