@@ -71,7 +71,10 @@ func Parse(given string) (key string, ok bool) {
 		}
 		return r
 	}, norm.NFKC.String(given))
-	key = strings.Trim(Key(key), `"'<>.,;`+"`")
+	key = strings.Trim(Key(key), `"'<>.,;()`+"`")
+	if i := strings.IndexAny(key, "?&#"); i >= 0 && (Valid(key[:i]) || bare.MatchString(key[:i])) {
+		key = key[:i] // a tracker or another parameter was added behind it
+	}
 	if i := strings.LastIndex(key, prefix); i > 0 && strings.ContainsAny(key[:i], "/=") {
 		key, _, _ = strings.Cut(key[i:], "/")
 		key = key[:len(key)-len(strings.TrimLeft(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.:"))]
