@@ -46,7 +46,10 @@ func ParseHours(text string, zone *time.Location) (h *Hours, why string) {
 	if hasZone {
 		var err error
 		place = strings.TrimSpace(place)
-		if zone, err = zones.Named(place); err != nil || place == "" || place == "Local" {
+		if zone, err = zones.Named(place); err != nil { // case does not matter, as in the rules
+			zone, err = zones.Named(zones.Spelled(place))
+		}
+		if err != nil || place == "" || place == "Local" {
 			return nil, fmt.Sprintf("names no time zone such as Europe/Berlin: %.40q", place)
 		}
 	}
