@@ -311,7 +311,8 @@ func TestRecordSessionOutcomes(t *testing.T) {
 			s.PaymentLink, s.Metadata = "plink_old", map[string]string{"project": "app:2"}
 		}, "", NotOurs, "", "", ""},
 		"through a link of others": {
-			func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = "plink_other", nil }, "", NotOurs, "", "", "",
+			func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = "plink_other", nil }, "",
+			NotOurs, "", "", "",
 		},
 		"through a link, for a subscription": {func(s *payment.CheckoutSession) {
 			s.PaymentLink, s.Metadata, s.Mode = "plink_old", nil, "subscription"

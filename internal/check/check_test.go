@@ -175,7 +175,8 @@ func TestRunDespiteOddRecords(t *testing.T) {
 		c.register("https://pay.example.com.evil.example/webhook/stripe", stripe.APIVersion, "charge.refunded")
 		c.register(endpoint, stripe.APIVersion, stripeapi.EventTypes()...)
 		c.notehub.Always("GET /v1/projects/{p}/routes", sandbox.Outcome{Status: 200, Body: `[7,null,` +
-			`{"uid":7,"type":"http"},{"uid":"route:none","type":"http","disabled":"no"},{"uid":"route:none","type":"http"},` +
+			`{"uid":7,"type":"http"},{"uid":"route:none","type":"http","disabled":"no"},` +
+			`{"uid":"route:none","type":"http"},` +
 			`{"uid":"route:8d65a087d5d290ce5bdf03aeff2becc0","type":"http"}]`})
 		for _, r := range c.run() {
 			if r.State != usual(r) || r.Remedy != "" {

@@ -73,7 +73,12 @@ func TestDevicesFailsUnlessTheListIsComplete(t *testing.T) {
 			3,
 			upstream.OK,
 		},
-		{"the same page of odd records forever", []sandbox.Outcome{yes(first), yes(odd), yes(odd)}, 2, upstream.Retryable},
+		{
+			"the same page of odd records forever",
+			[]sandbox.Outcome{yes(first), yes(odd), yes(odd)},
+			2,
+			upstream.Retryable,
+		},
 		{
 			"two pages that overlap",
 			[]sandbox.Outcome{

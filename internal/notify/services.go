@@ -81,7 +81,8 @@ func ntfy(u *url.URL, o *options) ([]*Target, error) {
 	}
 	return []*Target{{ID: idOf(u, ""), post: func(m Message) (request, error) {
 		const maxText = 4096 // bytes
-		body := map[string]any{"topic": topic, "title": m.Title, "message": cutBytes(m.Text, maxText), "priority": level}
+		text := cutBytes(m.Text, maxText)
+		body := map[string]any{"topic": topic, "title": m.Title, "message": text, "priority": level}
 		if m.Urgent {
 			body["priority"] = min(level+1, 5)
 		}

@@ -89,7 +89,8 @@ func TestDecisionsRefuseAnAmbiguousBody(t *testing.T) {
 		refund := "/api/payments/" + session.ID + "/refund"
 		for _, body := range []string{
 			`{}}`, `{}},"amount":50}`, `{}]`, `{"reason":"x"}}`, `{} {}`, `{}0`, `{"amount":50,"amount":100}`,
-			`{"amount":50,"Amount":100}`, `{"amount":100,"reason":"a","reason":"b"}`, `{"amount":50.0}`, `{"amount":5e1}`,
+			`{"amount":50,"Amount":100}`, `{"amount":100,"reason":"a","reason":"b"}`,
+			`{"amount":50.0}`, `{"amount":5e1}`,
 			`{"amount":[50]}`, `{"amount":{}}`, `{"amount":true}`, `[]`, `[{"amount":50}]`, `50`, `"50"`, `amount=50`,
 			"\ufeff" + `{"amount":50}`, `{"amount":50`, `{"amount":99999999999999999999}`,
 		} {
