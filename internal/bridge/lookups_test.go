@@ -36,6 +36,23 @@ func TestReadLookupAppliesEvidenceSinceItsClaim(t *testing.T) {
 	})
 }
 
+// A session that another program made may spell its machine as stickers and people do.
+func TestSessionSpellsItsMachine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		for session, spelled := range map[string]string{
+			"cs_test_1": "DEV:1", "cs_test_2": " dev:1\u200b", "cs_test_3": "dev%3A1", "cs_test_4": "dev:1",
+		} {
+			h.receive(h.pays(session, spelled))
+			if got := h.payment(session).DeviceUID; got != "dev:1" {
+				t.Errorf("%q is %q; want dev:1", spelled, got)
+			}
+		}
+		h.close()
+	})
+}
+
 // The success page may ask for a session before its event, and also for one whose link has lost its
 // metadata.
 func TestSessionThroughALinkWithoutItsMetadata(t *testing.T) {

@@ -120,7 +120,7 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 		ID:            payment.CreditID(s.ID),
 		SessionID:     s.ID,
 		PaymentIntent: s.PaymentIntent,
-		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
+		DeviceUID:     uid.Of(s.Metadata["device_uid"]),
 		PriceID:       s.Metadata["price_id"],
 		Amount:        s.Amount,
 		Discount:      s.Discount,
