@@ -66,6 +66,11 @@ func decodeBalanceTransaction(text []byte) (f ledger.Fee, err error) {
 	if w.Created == 0 || w.Currency == "" {
 		return f, &oddRecord{kind: "balance transaction", id: w.ID, err: errors.New("there is no time or no currency")}
 	}
+	for field, amount := range map[string]int64{"fee": w.Fee, "net": w.Net} {
+		if err := checkAmount("balance transaction", w.ID, field, amount); err != nil {
+			return f, err
+		}
+	}
 	var source struct {
 		Intent reference `json:"payment_intent"`
 	}

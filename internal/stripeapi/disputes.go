@@ -10,14 +10,14 @@ import (
 
 // dispute holds the fields of a dispute that notepay uses.
 type dispute struct {
-	ID            string            `json:"id"`
-	Status        string            `json:"status"`
-	Amount        int64             `json:"amount"`
-	Currency      string            `json:"currency"`
-	Refundable    isTrue            `json:"is_charge_refundable"`
-	PaymentIntent reference         `json:"payment_intent"`
-	Metadata      map[string]string `json:"metadata"`
-	Evidence      json.RawMessage   `json:"evidence_details"`
+	ID            string          `json:"id"`
+	Status        string          `json:"status"`
+	Amount        int64           `json:"amount"`
+	Currency      string          `json:"currency"`
+	Refundable    isTrue          `json:"is_charge_refundable"`
+	PaymentIntent reference       `json:"payment_intent"`
+	Metadata      metadataMap     `json:"metadata"`
+	Evidence      json.RawMessage `json:"evidence_details"`
 }
 
 // dueAt returns until when Stripe takes evidence, the zero time if it does not say. A value that

@@ -2,6 +2,7 @@ package stripeapi
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,18 +46,64 @@ func TestSessionNeedsTheAmountOfMoneyThatWasTaken(t *testing.T) {
 	held := fixture.With(paidSession, `"pi_1"`, `{"id":"pi_1","status":"requires_capture"}`)
 	held = fixture.With(held, `"payment_status":"paid"`, `"payment_status":"unpaid"`)
 	for name, text := range map[string]string{
-		"no amount":               fixture.With(paidSession, `"amount_total":350,`, ``),
-		"an amount below zero":    fixture.With(paidSession, `350`, `-350`),
-		"no amount of a hold":     fixture.With(held, `"amount_total":350,`, ``),
-		"no currency of a hold":   fixture.With(held, `"eur"`, `null`),
-		"an amount in quotes":     fixture.With(paidSession, `350`, `"350"`),
-		"an amount with a point":  fixture.With(paidSession, `350`, `350.0`),
-		"an amount that is large": fixture.With(paidSession, `350`, `9223372036854775808`),
+		"no amount":                     fixture.With(paidSession, `"amount_total":350,`, ``),
+		"an amount below zero":          fixture.With(paidSession, `350`, `-350`),
+		"no amount of a hold":           fixture.With(held, `"amount_total":350,`, ``),
+		"no currency of a hold":         fixture.With(held, `"eur"`, `null`),
+		"an amount in quotes":           fixture.With(paidSession, `350`, `"350"`),
+		"an amount with a point":        fixture.With(paidSession, `350`, `350.0`),
+		"an amount above twelve digits": fixture.With(paidSession, `350`, `1000000000000`),
+		"an amount that is large":       fixture.With(paidSession, `350`, `9223372036854775808`),
 	} {
 		s, _, err := decodeSession([]byte(text + `}`))
 		if odd, ok := errors.AsType[*oddRecord](err); !ok || odd.field != "amount_total" {
 			t.Errorf("%s: %+v, %v; want the field named", name, s, err)
 		}
+	}
+}
+
+func TestMetadataKeepsTheOthersBesideAnOddValue(t *testing.T) {
+	t.Parallel()
+	text := fixture.With(paidSession, `"price_1"`, `"price_1","n":5,"yes":true,"none":null,"deep":{"a":["b"]}`)
+	s, _, err := decodeSession([]byte(text + `}`))
+	if want := map[string]string{
+		"device_uid": "dev:1", "price_id": "price_1", "n": "5", "yes": "true", "none": "", "deep": `{"a":["b"]}`,
+	}; err != nil || !maps.Equal(s.Metadata, want) {
+		t.Errorf("%q, %v; want %q", s.Metadata, err, want)
+	}
+	for _, odd := range []string{`[]`, `"x"`, `7`} {
+		text := fixture.With(paidSession, `{"device_uid":"dev:1","price_id":"price_1"}`, odd)
+		if s, _, err := decodeSession([]byte(text + `}`)); err == nil {
+			t.Errorf("metadata %s: %+v; want an error", odd, s)
+		}
+	}
+}
+
+// The sum of a few impossible amounts would overflow, and then no total could be shown.
+func TestImpossibleAmountsAreOdd(t *testing.T) {
+	t.Parallel()
+	if _, _, err := decodeRefund([]byte(`{"id":"re_1","amount":1000000000000}`)); err == nil {
+		t.Error("a refund of thirteen digits is read")
+	}
+	for _, field := range []string{"fee", "net"} {
+		text := `{"id":"txn_1","currency":"eur","created":5,"` + field + `":-1000000000000}`
+		if f, err := decodeBalanceTransaction([]byte(text)); err == nil {
+			t.Errorf("%+v; want an error", f)
+		}
+	}
+	for _, discount := range []string{`1000000000000`, `9223372036854775807`} {
+		s, _, err := decodeSession([]byte(paidSession + `,"total_details":{"amount_discount":` + discount + `}}`))
+		if err != nil || s.Discount != 0 {
+			t.Errorf("discount %d, %v; want none", s.Discount, err)
+		}
+	}
+	for _, amount := range []string{`-350`, `1000000000000`} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStripeTest(t)
+			s.Next(fixture.ReadPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price",` +
+				`"active":true,"currency":"eur","unit_amount":` + amount + `}`})
+			fixture.Meant(t, amount, s.plan(), upstream.Rejected)
+		})
 	}
 }
 

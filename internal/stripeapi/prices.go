@@ -26,7 +26,7 @@ type price struct {
 	Recurring       *json.RawMessage  `json:"recurring"`
 	CustomAmount    *json.RawMessage  `json:"custom_unit_amount"`
 	Transform       quantityTransform `json:"transform_quantity"`
-	Metadata        map[string]string `json:"metadata"`
+	Metadata        metadataMap       `json:"metadata"`
 	Product         product           `json:"product"`
 	CurrencyOptions currencyOptions   `json:"currency_options"`
 }
@@ -153,6 +153,8 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 		return rejected("divides the quantity and rounds down, so one unit costs nothing")
 	case price.UnitAmount == nil:
 		return rejected("has a fraction of the smallest unit as its amount")
+	case *price.UnitAmount < 0 || *price.UnitAmount > maxAmount:
+		return rejected("has an impossible amount")
 	}
 	plan := payment.Offer{
 		PriceID:         priceID,

@@ -165,6 +165,44 @@ func (b *isTrue) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// metadataMap is what programs and people attach to an object. Stripe documents texts. Another value is kept
+// as its JSON text, because it must not hide the others.
+type metadataMap map[string]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *metadataMap) UnmarshalJSON(text []byte) error {
+	var texts map[string]string
+	if json.Unmarshal(text, &texts) == nil {
+		*m = texts
+		return nil
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(text, &values); err != nil {
+		return err
+	}
+	*m = make(metadataMap, len(values))
+	for name, value := range values {
+		var plain string
+		if json.Unmarshal(value, &plain) != nil {
+			plain = string(value)
+		}
+		(*m)[name] = plain
+	}
+	return nil
+}
+
+// maxAmount is the largest amount of one payment in any currency, in minor units: Stripe takes at most
+// twelve digits. Sums of larger ones could overflow, and then no total could be shown.
+const maxAmount = 999_999_999_999
+
+// checkAmount returns an *oddRecord for an amount that no object of Stripe's has.
+func checkAmount(kind, id, field string, amount int64) error {
+	if amount >= -maxAmount && amount <= maxAmount {
+		return nil
+	}
+	return &oddRecord{kind: kind, id: id, field: field, err: errors.New("it has more than twelve digits")}
+}
+
 // optionalAmount is an amount on which no sum depends. Anything else than a whole number decodes to 0.
 type optionalAmount int64
 

@@ -21,21 +21,21 @@ import (
 
 // checkoutSession holds the fields of a Checkout Session that notepay uses.
 type checkoutSession struct {
-	ID            string            `json:"id"`
-	Livemode      bool              `json:"livemode"`
-	Mode          string            `json:"mode"`
-	Status        string            `json:"status"`
-	PaymentStatus string            `json:"payment_status"`
-	AmountTotal   *int64            `json:"amount_total"`
-	Currency      string            `json:"currency"`
-	Created       timestamp         `json:"created"`
-	Metadata      map[string]string `json:"metadata"`
-	PaymentLink   reference         `json:"payment_link"`
-	PaymentIntent expandedIntent    `json:"payment_intent"`
-	Subtotal      optionalAmount    `json:"amount_subtotal"`
-	Totals        totalDetails      `json:"total_details"`
-	Conversion    conversion        `json:"currency_conversion"`
-	Presentment   presentment       `json:"presentment_details"`
+	ID            string         `json:"id"`
+	Livemode      bool           `json:"livemode"`
+	Mode          string         `json:"mode"`
+	Status        string         `json:"status"`
+	PaymentStatus string         `json:"payment_status"`
+	AmountTotal   *int64         `json:"amount_total"`
+	Currency      string         `json:"currency"`
+	Created       timestamp      `json:"created"`
+	Metadata      metadataMap    `json:"metadata"`
+	PaymentLink   reference      `json:"payment_link"`
+	PaymentIntent expandedIntent `json:"payment_intent"`
+	Subtotal      optionalAmount `json:"amount_subtotal"`
+	Totals        totalDetails   `json:"total_details"`
+	Conversion    conversion     `json:"currency_conversion"`
+	Presentment   presentment    `json:"presentment_details"`
 }
 
 // conversion holds from what Stripe converted the amount. Another shape counts as no conversion, so
@@ -84,7 +84,7 @@ func (d *totalDetails) UnmarshalJSON(text []byte) error {
 		AmountDiscount int64 `json:"amount_discount"`
 	}
 	*d = totalDetails{}
-	if json.Unmarshal(text, &object) == nil {
+	if json.Unmarshal(text, &object) == nil && object.AmountDiscount <= maxAmount {
 		d.discount = max(object.AmountDiscount, 0)
 	}
 	return nil
@@ -149,6 +149,11 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 	if paid && (w.AmountTotal == nil || *w.AmountTotal < 0 || w.Currency == "") { // a refund would have no amount
 		err := errors.New("it is paid, and no amount is named")
 		return s, false, &oddRecord{kind: "session", id: w.ID, field: "amount_total", err: err}
+	}
+	if w.AmountTotal != nil {
+		if err := checkAmount("session", w.ID, "amount_total", *w.AmountTotal); err != nil {
+			return s, false, err
+		}
 	}
 	s = payment.CheckoutSession{
 		ID:            w.ID,
