@@ -480,7 +480,7 @@ func TestCreateSessionSendsExactlyTheseParameters(t *testing.T) {
 			},
 			"cancel_url": {"https://pay.example.com/payment/cancel?device=dev%3A864475044215258"},
 			"custom_text[submit][message]": {
-				"You pay for Washer 3. You are charged only once the machine has started.",
+				"You are paying for Washer 3. You are not charged until the machine has started.",
 			},
 			"expires_at":                                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
 			"payment_intent_data[description]":                 {"Washer 3: Warm wash"},

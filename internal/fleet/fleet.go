@@ -109,11 +109,9 @@ type Config struct {
 	// VariableInterval is the time between reads of single devices' variables; 0 means 20 s.
 	VariableInterval time.Duration
 
-	// NotehubLimiter delays the reads of variables, if it is not nil. NotehubPerMinute is its
-	// limit. Without a limit the fleet reads variables slowly, because it does not know how many
-	// calls the account may make.
-	NotehubLimiter   *upstream.Limiter
-	NotehubPerMinute uint
+	// NotehubLimiter delays the reads of variables, if it is not nil. Without a limit the fleet reads
+	// variables slowly, because it does not know how many calls the account may make.
+	NotehubLimiter *upstream.Limiter
 
 	Rules terms.Rules    // for the lifetimes of credits
 	Zone  *time.Location // of opening hours that name none; nil: UTC

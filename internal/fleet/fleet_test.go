@@ -41,7 +41,7 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
 		Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(23*60, 1),
 		// so that the fleet reads all variables at once
-		NotehubLimiter: upstream.NewLimiter(6000, 6000), NotehubPerMinute: 6000}
+		NotehubLimiter: upstream.NewLimiter(6000, 6000)}
 	set(&c)
 	f, err := New(t.Context(), c)
 	if err != nil {

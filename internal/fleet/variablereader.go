@@ -28,8 +28,8 @@ const (
 // devices that were never read, then other scanned devices, then others that were never read, and
 // then the oldest reads.
 //
-// A device that was never read does not sell, so these reads may use half of Notehub's limit. The
-// other half is for notes and for waiting customers. Without a limit all reads wait for the slow
+// A device that was never read does not sell, so these reads may use half of this process's part of
+// Notehub's limit. The other half is for notes and for waiting customers. Without a limit all reads wait for the slow
 // rate, except those of scanned devices.
 type variableReader struct {
 	fleet   *Fleet
@@ -252,8 +252,8 @@ func (r *variableReader) delay(now time.Time, forCustomer, spare bool) time.Dura
 	if hub == nil {
 		return d
 	}
-	if limit := r.fleet.NotehubPerMinute; d > 0 && spare && limit > 0 {
-		if uint(hub.Available()) > (limit+1)/2 {
+	if d > 0 && spare {
+		if hub.Spare() {
 			d = 0
 		}
 		d = min(d, spareCheckInterval)

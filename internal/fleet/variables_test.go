@@ -169,7 +169,7 @@ func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 
 // withoutLimit configures NOTEHUB_REQUESTS_PER_MINUTE=0, so the fleet does not know Notehub's
 // limit.
-func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
+func withoutLimit(c *Config) { c.NotehubLimiter = upstream.NewLimiter(0, 0) }
 
 func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 	t.Parallel()
@@ -209,6 +209,22 @@ func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 		}
 		if n := len(copyOf(v, &v.asked)); n < 31*8 || n > 31*11 {
 			t.Errorf("%d reads in ten hours; want each device about once an hour", n)
+		}
+	})
+}
+
+// Of several instances each has a part of Notehub's limit, and the leader reads with half of its own.
+func TestVariableReaderOfSeveralInstances(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := upstream.NewLimiter(120, 120)
+		limiter.Divide(3)
+		r := runWith(t, filepath.Join(t.TempDir(), "l.db"), &vendors{devices: many(100)}, func(c *Config) {
+			c.NotehubLimiter = limiter
+		}, "price_1")
+		pass(5*time.Minute + 10*time.Second)
+		if n := r.States()[Unread]; n > 0 {
+			t.Errorf("%d of 100 devices are not read after 5 minutes; want none, at 20 and more a minute", n)
 		}
 	})
 }

@@ -74,8 +74,16 @@ const insertAttempt = `INSERT INTO attempts (n, seq, at, action, outcome, status
 	VALUES ((SELECT n FROM payments WHERE id = $1),
 		(SELECT count(*) FROM attempts WHERE n = (SELECT n FROM payments WHERE id = $1)), $2, $3, $4, $5, $6, $7)`
 
+// insertAttempts fails like insertAttempt if a payment is missing.
+func insertAttempts(rows string) string {
+	return `INSERT INTO attempts (n, seq, at, action, outcome, status, detail, took_ms)
+	SELECT payments.n, (SELECT count(*) FROM attempts WHERE attempts.n = payments.n), p2, p3, p4, p5, p6, p7
+	FROM ` + rows + ` LEFT JOIN payments ON payments.id = v.p1`
+}
+
 // AddAttempt records a call for a payment.
 func (tx *Tx) AddAttempt(paymentID string, a Attempt) error {
-	return tx.run(insertAttempt,
-		paymentID, a.At.UnixMilli(), string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds())
+	statement := rowStatement{one: insertAttempt, many: insertAttempts, about: []string{"number of " + paymentID}}
+	return errOnly(tx.db.write(statement,
+		paymentID, a.At.UnixMilli(), string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()))
 }

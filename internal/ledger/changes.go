@@ -53,8 +53,16 @@ func (tx *Tx) Changed(kind ChangeKind, subject string) error {
 	if t, ok := tx.db.(*postgresTx); ok {
 		t.told = true
 	}
-	return tx.run(`INSERT INTO changes (at, origin, kind, subject) SELECT $1, $2, $3, $4
-		WHERE EXISTS (SELECT 1 FROM instances WHERE id <> $2)`, tx.Now.UnixMilli(), tx.self, string(kind), subject)
+	statement := rowStatement{one: insertChange, many: insertChanges} // about nothing: the order does not matter
+	return errOnly(tx.db.write(statement, tx.Now.UnixMilli(), tx.self, string(kind), subject))
+}
+
+const insertChange = `INSERT INTO changes (at, origin, kind, subject) SELECT $1, $2, $3, $4
+	WHERE EXISTS (SELECT 1 FROM instances WHERE id <> $2)`
+
+func insertChanges(rows string) string {
+	return `INSERT INTO changes (at, origin, kind, subject) SELECT v.p1, v.p2, v.p3, v.p4 FROM ` + rows + `
+	WHERE EXISTS (SELECT 1 FROM instances WHERE id <> v.p2)`
 }
 
 // PruneChanges deletes the changes that every instance has read.

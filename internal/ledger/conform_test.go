@@ -58,6 +58,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"machines whose confirmation is overdue":                   testSilentAt,
 		"an answer is awaited of machines that confirm":            testAwaited,
 		"one timed credit holds a device":                          testOccupant,
+		"the writer's memory agrees with the rows":                 testMemoryAgreesWithTheRows,
+		"a link that was not stored is not remembered":             testTermsOfUnstoredLink,
 		"the last payments of a device":                            testLastOfDevice,
 		"an answer is stored once":                                 testConfirmations,
 		"a cursor goes on where it was":                            testCursors,

@@ -28,12 +28,21 @@ type StripeEvent struct {
 	PaymentIntent string
 }
 
+const insertEvent = `INSERT INTO stripe_events (` + newEventColumns + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`
+
+func insertEvents(rows string) string {
+	return `INSERT INTO stripe_events (` + newEventColumns + `)
+	SELECT ` + rowColumns(newEventColumns) + ` FROM ` + rows + ` ON CONFLICT (id) DO NOTHING`
+}
+
+const newEventColumns = `id, type, object_id, livemode, created_at, received, outcome, body, payment_intent`
+
 // AddEvent stores an event. If the event is stored already, AddEvent counts the repeat and returns
 // false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
-	isNew, err = tx.expect(`INSERT INTO stripe_events
-		(id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
+	statement := rowStatement{one: insertEvent, many: insertEvents, about: []string{"event " + e.ID}, exact: true}
+	isNew, err = tx.db.write(statement,
 		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Received.UnixMilli(), e.Outcome, e.Body,
 		nullable(e.PaymentIntent))
 	if err != nil || isNew {

@@ -6,15 +6,18 @@ import (
 	"notepay/internal/payment"
 )
 
-// memory holds what a writer knows of rows that only its own transactions change, so that it need
-// not read them. Each change is undone if its transaction is rolled back. So memory and rows agree
-// after each transaction, and inside it. It belongs to the writer's goroutine, and is empty at the
-// start, when no lease is this process's. A nil *memory remembers nothing.
+// memory holds what a writer knows of rows, so that it need not read them. Each change is undone if
+// its transaction is rolled back. So memory and rows agree after each transaction, and inside it. It
+// belongs to the writer's goroutine. A nil *memory remembers nothing.
+//
+// The only writer of a file knows all leases, and starts without any, when no lease is this
+// process's. Writers that take turns know those that they have read in the same transaction.
 type memory struct {
 	leases  map[string]calling // by payment: in_flight is leaseHeld, and the step is a call to Notehub
 	devices map[string]int     // how many of the leases are of a device
 	links   map[string]Link    // the terms of links, which never change
 	undo    []func()           // of the current transaction, in its order
+	unread  bool               // leases is empty, because this transaction has not read them
 }
 
 // calling is the device of a lease, and when the lease ends in Unix milliseconds, as stored.
@@ -23,11 +26,32 @@ type calling struct {
 	until  int64
 }
 
+// lease is the lease of a payment.
+type lease struct {
+	payment string
+	calling
+}
+
 // maxLinks bounds the links in memory. They are read again when they are needed.
 const maxLinks = 20_000
 
 func newMemory() *memory {
 	return &memory{leases: map[string]calling{}, devices: map[string]int{}, links: map[string]Link{}}
+}
+
+// begin forgets the leases, which another writer may have changed since.
+func (m *memory) begin() {
+	clear(m.leases)
+	clear(m.devices)
+	m.unread = true
+}
+
+// read sets the leases that the current transaction has read.
+func (m *memory) read(leases []lease) {
+	for _, l := range leases {
+		m.set(l.payment, &l.calling)
+	}
+	m.unread = false
 }
 
 // commit makes the changes of the current transaction permanent.
@@ -52,7 +76,7 @@ func (m *memory) rollback() {
 
 // stored follows a payment that was written.
 func (m *memory) stored(p payment.Payment) {
-	if m == nil {
+	if m == nil || m.unread {
 		return
 	}
 	before, was := m.leases[p.ID]
@@ -89,7 +113,7 @@ func (m *memory) set(id string, c *calling) {
 
 // shorten follows ShortenLease.
 func (m *memory) shorten(id string, until time.Time) {
-	if m == nil {
+	if m == nil || m.unread {
 		return
 	}
 	before, ok := m.leases[id]

@@ -12,9 +12,8 @@ import (
 
 // What the writer remembers has to agree with the rows, inside each transaction and after it, also
 // if it was rolled back.
-func TestMemoryAgreesWithTheRows(t *testing.T) {
-	t.Parallel()
-	l := open(t, freshSQLite(t))
+func testMemoryAgreesWithTheRows(t *testing.T, database string) {
+	l := open(t, database)
 	const payments, devices, rounds = 12, 4, 300
 	for n := range payments {
 		p := testPayment(fmt.Sprint(n))
@@ -82,9 +81,8 @@ func TestMemoryAgreesWithTheRows(t *testing.T) {
 }
 
 // A link is remembered only if its row stays.
-func TestTermsOfALinkThatWasNotStored(t *testing.T) {
-	t.Parallel()
-	l := open(t, freshSQLite(t))
+func testTermsOfUnstoredLink(t *testing.T, database string) {
+	l := open(t, database)
 	errUndone := errors.New("undone")
 	first, second := link("plink_1"), link("plink_1")
 	second.Plan.Amount, second.Manual = 500, false

@@ -145,6 +145,11 @@ const (
 var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(paymentColumns) + `)
 	ON CONFLICT DO NOTHING`
 
+func insertPayments(rows string) string {
+	return `INSERT INTO payments (` + paymentColumns + `) SELECT ` + rowColumns(paymentColumns) + ` FROM ` + rows + `
+	ON CONFLICT DO NOTHING`
+}
+
 var mutableNames = strings.Split(strings.Join(strings.Fields(mutableColumns), ""), ",")
 
 // immutable returns the values of immutableColumns, in their order.
@@ -294,7 +299,12 @@ func (tx *Tx) TryInsertPayment(p payment.Payment) (inserted bool, err error) {
 	if p.ID != payment.CreditID(p.SessionID) {
 		return false, fmt.Errorf("insert payment %s: it is not the credit of %s", p.ID, p.SessionID)
 	}
-	inserted, err = tx.expect(insertPayment, append(immutable(&p), mutable(&p)...)...)
+	inserted, err = tx.db.write(rowStatement{
+		one:   insertPayment,
+		many:  insertPayments,
+		about: []string{"payment " + p.ID, "number of " + p.ID},
+		exact: true,
+	}, append(immutable(&p), mutable(&p)...)...)
 	if inserted {
 		tx.memory.stored(p)
 		err = tx.insertedMoney(p)
@@ -370,7 +380,15 @@ func (tx *Tx) change(before, after payment.Payment, unread bool) (changed bool, 
 		args = append(args, before.Rev)
 		where += ` AND rev = $` + strconv.Itoa(len(args))
 	}
-	changed, err = tx.expect(`UPDATE payments SET rev = rev + 1`+set.String()+where, args...)
+	changed, err = tx.db.write(rowStatement{
+		one: `UPDATE payments SET rev = rev + 1` + set.String() + where,
+		many: func(rows string) string {
+			query := `UPDATE payments SET rev = rev + 1` + set.String() + ` FROM {rows}` + where
+			return strings.NewReplacer("$", "v.p", "{rows}", rows).Replace(query)
+		},
+		about: []string{"payment " + after.ID},
+		exact: true,
+	}, args...)
 	if changed {
 		tx.memory.stored(after)
 		err = tx.changedMoney(before, after)

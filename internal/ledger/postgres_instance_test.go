@@ -383,3 +383,38 @@ func TestInstancesFollow(t *testing.T) {
 		}
 	}
 }
+
+// What one instance has read of the calls that are running is not true for its next transaction.
+func TestInstancesSeeEachOthersCalls(t *testing.T) {
+	t.Parallel()
+	database := postgresURL(t)
+	one, two := joins(t, database, 0), joins(t, database, 0)
+	p := testPayment("one")
+	p.Step, p.Delivery, p.ExpiresAt = payment.StepPostNote, payment.Queued, time.Time{}
+	sees := func(l *Ledger, want bool) {
+		t.Helper()
+		mustUpdate(t, l, func(tx *Tx) error {
+			called, err := tx.CallUnderWay(p.DeviceUID)
+			if called != want {
+				t.Errorf("a call is under way: %v; want %v", called, want)
+			}
+			return err
+		})
+	}
+	sees(one, false)
+	mustUpdate(t, two, func(tx *Tx) error {
+		p.DueAt = tx.Now
+		return errOnly(tx.InsertPayment(p))
+	})
+	claimed := claimDue(t, two)
+	if len(claimed) != 1 {
+		t.Fatalf("%d payments claimed; want 1", len(claimed))
+	}
+	sees(one, true)
+	mustUpdate(t, two, func(tx *Tx) error {
+		ended := claimed[0]
+		ended.InFlight = false
+		return tx.ChangePayment(claimed[0], ended)
+	})
+	sees(one, false)
+}

@@ -45,12 +45,19 @@ var takeTurn = `SELECT pg_advisory_xact_lock(` + strconv.FormatInt(writersLock, 
 // postgresTx is a transaction of the writer. It sends statements whose results are not needed together
 // with the next one, or with COMMIT, so a transaction that reads nothing is one round trip.
 type postgresTx struct {
-	conn    *pgx.Conn
-	careful bool // each statement is sent at once
-	batch   *pgx.Batch
-	queued  []queued // one for each statement of batch
-	sent    bool     // BEGIN was sent
-	owner   *update  // whose function runs
+	conn   *pgx.Conn
+	mode   mode
+	batch  *pgx.Batch
+	queued []queued // one for each statement of batch
+	sent   bool     // BEGIN was sent
+	owner  *update  // whose function runs
+
+	groups       map[string]*rowGroup // the rows that wait, by the statement for one of them
+	order        []*rowGroup          // the same, in their order
+	about        map[string]bool      // what these rows are about
+	combinations map[string]combined  // by the statement for one row; kept for all transactions
+	combined     bool                 // a statement wrote the rows of several updates
+	planned      bool                 // nestedLoops was sent
 
 	// err is the first error of a statement. The transaction can only be rolled back then.
 	err     error
@@ -65,6 +72,15 @@ type queued struct {
 	owner *update // nil for the writer's own statements
 	kind  kind
 }
+
+// mode says how a transaction sends statements whose results its updates do not wait for.
+type mode int
+
+const (
+	combining mode = iota // together, and the rows of a table in few statements
+	apart                 // together, one statement for each row, so that an error has a culprit
+	careful               // each at once
+)
 
 type kind int
 
@@ -83,20 +99,40 @@ const (
 var errAssumed = errors.New("the row is not as it was assumed")
 
 // begin queues the statements that begin a transaction. now is its time, nil if nothing compares it.
-func (t *postgresTx) begin(conn *pgx.Conn, careful bool, id string, statement time.Duration, now *int64) {
-	*t = postgresTx{conn: conn, careful: careful, batch: &pgx.Batch{}, queued: t.queued[:0]}
+func (t *postgresTx) begin(conn *pgx.Conn, m mode, id string, statement time.Duration, now *int64) {
+	if t.combinations == nil {
+		t.groups, t.about, t.combinations = map[string]*rowGroup{}, map[string]bool{}, map[string]combined{}
+	}
+	clear(t.groups)
+	clear(t.about)
+	*t = postgresTx{
+		conn:         conn,
+		mode:         m,
+		batch:        &pgx.Batch{},
+		queued:       t.queued[:0],
+		groups:       t.groups,
+		about:        t.about,
+		combinations: t.combinations,
+	}
 	t.add(opening, begin)
 	t.add(fencing, fence, id, fmt.Sprint(statement.Milliseconds()), now)
 	t.add(turning, takeTurn)
 }
 
+// add queues a statement behind those that wait.
 func (t *postgresTx) add(k kind, query string, args ...any) {
-	t.batch.Queue(query, storable(args)...)
-	t.queued = append(t.queued, queued{t.owner, k})
+	t.ungroup()
+	t.queue(t.owner, k, query, storable(args))
 }
 
-// storable returns the arguments of a statement without what PostgreSQL stores in no text: a zero byte and
-// invalid UTF-8. An event with them would fail, and everything behind it would wait for it.
+func (t *postgresTx) queue(owner *update, k kind, query string, args []any) {
+	t.batch.Queue(query, args...)
+	t.queued = append(t.queued, queued{owner, k})
+}
+
+// storable returns the arguments of a statement without what PostgreSQL stores in no text: a zero
+// byte and invalid UTF-8. An event with them would fail, and everything behind it would wait for
+// it.
 func storable(args []any) []any {
 	for i, arg := range args {
 		text, ok := arg.(string)
@@ -142,6 +178,9 @@ func (t *postgresTx) fail(q queued, err error) {
 
 // flush sends all queued statements and checks their results. It returns the result of the last.
 func (t *postgresTx) flush() (tag pgconn.CommandTag, err error) {
+	if t.err != nil { // not all statements could be queued
+		return tag, t.err
+	}
 	results := t.send()
 	for _, q := range t.queued {
 		if tag, err = results.Exec(); !t.check(q, tag, err) {
@@ -166,6 +205,7 @@ func (t *postgresTx) exec(query string, args ...any) (int64, error) {
 		return 0, t.err
 	}
 	if len(args) == 0 { // a migration has several statements, which a batch cannot hold
+		t.ungroup()
 		if _, err := t.flush(); err != nil {
 			return 0, err
 		}
@@ -180,7 +220,7 @@ func (t *postgresTx) exec(query string, args ...any) (int64, error) {
 
 // run implements statements.
 func (t *postgresTx) run(query string, args ...any) error {
-	if t.careful {
+	if t.mode == careful {
 		return errOnly(t.exec(query, args...))
 	}
 	return t.later(deferred, query, args)
@@ -189,11 +229,11 @@ func (t *postgresTx) run(query string, args ...any) error {
 // expect implements statements. COMMIT may travel with the statement, so the server itself has to
 // fail the transaction if the statement did not change one row. It then divides by zero.
 func (t *postgresTx) expect(query string, args ...any) (bool, error) {
-	if t.careful {
+	if t.mode == careful {
 		n, err := t.exec(query, args...)
 		return n == 1, err
 	}
-	err := t.later(oneRow, `WITH changed AS (`+query+` RETURNING 1) SELECT 1 / (count(*) = 1)::int FROM changed`, args)
+	err := t.later(oneRow, exactly(query, "1"), args)
 	return err == nil, err
 }
 
@@ -220,7 +260,9 @@ func (t *postgresTx) query(query string, args ...any) (resultRows, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
-	t.add(immediate, query, args...)
+	if t.add(immediate, query, args...); t.err != nil {
+		return nil, t.err
+	}
 	results := t.send()
 	last := len(t.queued) - 1
 	for _, q := range t.queued[:last] {

@@ -59,8 +59,9 @@ type postgresWriter struct {
 
 	down atomic.Bool // the last attempt to reach the database failed
 
-	conn *pgx.Conn // nil while there is none; only the goroutine uses it
-	tx   postgresTx
+	conn   *pgx.Conn // nil while there is none; only the goroutine uses it
+	tx     postgresTx
+	memory *memory
 }
 
 func newPostgresWriter(server *postgresServer, self *instance, clock *vendortime.Clock) *postgresWriter {
@@ -71,6 +72,7 @@ func newPostgresWriter(server *postgresServer, self *instance, clock *vendortime
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		clock:   clock,
+		memory:  newMemory(),
 	}
 }
 
@@ -190,10 +192,11 @@ func (w *postgresWriter) disconnect() {
 // commit runs a batch in as few transactions as possible.
 //
 // If one update fails, the others run again without it, and it runs alone. If that happens again,
-// each runs alone. A transaction that certainly left nothing because its connection was gone runs
+// each runs alone. If a statement for several updates fails, they first run again with statements of
+// their own. A transaction that certainly left nothing because its connection was gone runs
 // once more on a new one.
 func (w *postgresWriter) commit(batch []*update) {
-	culprits, repeated, timed := 0, false, false
+	culprits, repeated, timed, how := 0, false, false, combining
 	for len(batch) > 0 {
 		if !time.Now().Before(batch[0].deadline) { // the transactions before it took long
 			batch[0].finish(context.DeadlineExceeded)
@@ -204,16 +207,19 @@ func (w *postgresWriter) commit(batch []*update) {
 		if culprits > maxCulprits {
 			part = batch[:1]
 		}
-		r := w.transact(part, false)
+		r := w.transact(part, how)
 		switch {
 		case r.err == nil:
 		case r.untimed && !timed:
 			timed = true
 			w.setClock()
 			continue
+		case r.combined && r.culprit == nil && keepsConnection(r.err):
+			how = apart
+			continue
 		case r.culprit != nil && (len(part) > 1 || r.late):
 			culprits++
-			r.culprit.finish(w.transact([]*update{r.culprit}, true).err)
+			r.culprit.finish(w.transact([]*update{r.culprit}, careful).err)
 			batch = without(batch, r.culprit)
 			continue
 		case len(part) > 1 && keepsConnection(r.err): // a COMMIT that was rejected, for example
@@ -243,17 +249,17 @@ func without(batch []*update, gone *update) []*update {
 // result describes a transaction. If it failed, nothing of it is in the database unless err is
 // errUnknownOutcome.
 type result struct {
-	ran     int     // how many updates it included or tried to
-	culprit *update // whose function or statement failed; nil if none did
-	late    bool    // the culprit's function had gone on when its statement failed
-	dropped bool    // the connection was dropped
-	untimed bool    // the transaction's time was wrong
-	err     error
+	ran      int     // how many updates it included or tried to
+	culprit  *update // whose function or statement failed; nil if none did
+	late     bool    // the culprit's function had gone on when its statement failed
+	combined bool    // a statement may have failed that wrote for several updates
+	dropped  bool    // the connection was dropped
+	untimed  bool    // the transaction's time was wrong
+	err      error
 }
 
-// transact runs updates in one transaction. If it is careful, each statement runs at once, so that
-// the update sees its result.
-func (w *postgresWriter) transact(batch []*update, careful bool) (r result) {
+// transact runs updates in one transaction.
+func (w *postgresWriter) transact(batch []*update, how mode) (r result) {
 	timeout, statement := batchTimeout, batchStatementTimeout
 	if len(batch) == 1 {
 		timeout, statement = loneTimeout, loneTimeout
@@ -262,7 +268,7 @@ func (w *postgresWriter) transact(batch []*update, careful bool) (r result) {
 		timeout = min(timeout, time.Until(u.deadline))
 	}
 	timeout = max(timeout, lastMoment)
-	return w.transactWithin(limits{time.Now().Add(timeout), min(statement, timeout)}, batch, careful)
+	return w.transactWithin(limits{time.Now().Add(timeout), min(statement, timeout)}, batch, how)
 }
 
 // limits bound a transaction.
@@ -271,19 +277,27 @@ type limits struct {
 	statement time.Duration // the server ends a statement that takes longer; 0 for no limit
 }
 
-func (w *postgresWriter) transactWithin(limits limits, batch []*update, careful bool) (r result) {
+func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode) (r result) {
 	if err := w.connect(limits.deadline); err != nil {
 		return result{ran: len(batch), err: err}
 	}
 	w.setDeadline(limits.deadline)
 	t := &w.tx
-	tx := Tx{Now: w.clock.Now(), db: t, self: w.self.id}
+	w.memory.begin()
+	defer func() {
+		if r.err != nil {
+			w.memory.rollback()
+		} else {
+			w.memory.commit()
+		}
+	}()
+	tx := Tx{Now: w.clock.Now(), db: t, memory: w.memory, self: w.self.id}
 	var now *int64
 	if w.clock != nil {
 		ms := tx.Now.UnixMilli()
 		now = &ms
 	}
-	t.begin(w.conn, careful, w.self.id, limits.statement, now)
+	t.begin(w.conn, how, w.self.id, limits.statement, now)
 	began := time.Now()
 	var err error
 	for _, u := range batch {
@@ -311,7 +325,7 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, careful 
 		w.rollBack()
 		return r
 	}
-	r.culprit, r.late, r.untimed, r.err = t.culprit, t.late, t.untimed, t.err
+	r.culprit, r.late, r.combined, r.untimed, r.err = t.culprit, t.late, t.combined, t.untimed, t.err
 	if own != nil && t.culprit == t.owner {
 		r.err = own // it may say more than the statement's error
 	}
@@ -361,5 +375,5 @@ func (w *postgresWriter) migrate(ctx context.Context, fn func(*Tx) error) error 
 		return err
 	}
 	u := newUpdate(fn, false)
-	return w.transactWithin(limits{deadline: time.Now().Add(migrationTimeout)}, []*update{u}, true).err
+	return w.transactWithin(limits{deadline: time.Now().Add(migrationTimeout)}, []*update{u}, careful).err
 }

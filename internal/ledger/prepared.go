@@ -90,6 +90,11 @@ func (c *preparedConn) expect(query string, args ...any) (bool, error) {
 
 func (c *preparedConn) run(query string, args ...any) error { return errOnly(c.exec(query, args...)) }
 
+func (c *preparedConn) write(s rowStatement, args ...any) (bool, error) {
+	n, err := c.exec(s.one, args...)
+	return err == nil && (n == 1 || !s.exact), err
+}
+
 func (c *preparedConn) query(query string, args ...any) (resultRows, error) {
 	s, err := c.prepare(query)
 	if err != nil {

@@ -156,14 +156,24 @@ func (tx *Tx) DueForStripe(again bool, limit int) ([]payment.Payment, error) {
 // DueWaits reads up to limit payments whose wait has ended.
 func (tx *Tx) DueWaits(limit int) ([]payment.Payment, error) { return tx.due(dueWaits, limit) }
 
-// CallUnderWay reports whether this process has a running call to Notehub for a device.
+// CallUnderWay reports whether a call to Notehub for a device is running. Of several instances, any
+// may have made it.
 func (tx *Tx) CallUnderWay(device string) (bool, error) {
-	if tx.memory != nil {
-		return tx.memory.calls(device, tx.Now), nil
+	m := tx.memory
+	if m == nil {
+		m = &memory{leases: map[string]calling{}, devices: map[string]int{}, unread: true}
 	}
-	rows, err := tx.db.query(`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
-		tx.Now.UnixMilli(), device)
-	return Found(errOnly(one(rows, err, scanInstant)))
+	if m.unread {
+		rows, err := tx.db.query(`SELECT id, device_uid, due_at FROM payments WHERE `+calledNow, tx.Now.UnixMilli())
+		leases, err := all(rows, err, func(s scanner) (l lease, err error) {
+			return l, s.Scan(&l.payment, &l.device, &l.until)
+		})
+		if err != nil {
+			return false, err
+		}
+		m.read(leases)
+	}
+	return m.calls(device, tx.Now), nil
 }
 
 // silent selects payments whose confirmation is overdue.

@@ -33,6 +33,10 @@ type statements interface {
 	// run executes a statement whose number of rows does not matter. A writer may queue it, like one
 	// of expect.
 	run(query string, args ...any) error
+
+	// write executes a statement for one row, like expect if it is exact, and else like run. A writer
+	// may write the row together with those of other updates.
+	write(s rowStatement, args ...any) (met bool, err error)
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
@@ -146,6 +150,9 @@ func numbered(n int) string {
 	}
 	return strings.Join(list, ", ")
 }
+
+// rowColumns returns "v.p1, v.p2, ...", one for each column, for a rowStatement.
+func rowColumns(columns string) string { return strings.ReplaceAll(placeholders(columns), "$", "v.p") }
 
 func anys(list []string) []any {
 	args := make([]any, len(list))

@@ -24,6 +24,8 @@ type slots interface {
 	ended(now time.Time)
 	// divide makes this process use one of n equal parts.
 	divide(n int)
+	// size returns how many calls may begin at once while all slots of this process are free.
+	size() int
 }
 
 // bucket is a token bucket: a rate with a burst.
@@ -94,6 +96,12 @@ func (b *bucket) divide(n int) {
 	}
 	b.perSecond, b.burst = b.whole.perSecond/float64(n), max(b.whole.burst/float64(n), 1)
 	b.tokens = min(b.tokens, b.burst)
+}
+
+func (b *bucket) size() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int(b.burst)
 }
 
 func (*bucket) begin(time.Time, int) {}
@@ -196,6 +204,12 @@ func (w *window) divide(n int) {
 		w.whole = w.limit
 	}
 	w.limit = max(w.whole/n, 1)
+}
+
+func (w *window) size() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.limit
 }
 
 func (w *window) ended(now time.Time) {

@@ -96,6 +96,12 @@ func (l *Limiter) Available() int {
 	}
 }
 
+// Spare reports whether more than half of the slots are free, so that calls that can wait may use
+// one. It returns false if there is no limit, because then nothing tells what can be spared.
+func (l *Limiter) Spare() bool {
+	return l.slots != nil && l.Available() > (l.slots.size()+1)/2
+}
+
 // Reserve reserves the slots of up to n calls and returns how many it reserved. For each slot the
 // caller either makes a call after Begin, or calls Return.
 func (l *Limiter) Reserve(n int) int {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ type Hub struct {
 	log    *slog.Logger
 
 	mu        sync.Mutex
-	open      map[string]map[Updates]bool // streams by token
+	open      map[string][]Updates // streams by token
 	total     int
 	changed   map[string]bool // tokens whose payments changed and were not read since
 	notifying bool            // notify runs
@@ -52,7 +53,7 @@ func NewHub(l *ledger.Ledger, log *slog.Logger) *Hub {
 	return &Hub{
 		ledger:   l,
 		log:      log,
-		open:     map[string]map[Updates]bool{},
+		open:     map[string][]Updates{},
 		changed:  map[string]bool{},
 		watchers: map[chan struct{}]bool{},
 		Ended:    make(chan struct{}),
@@ -93,13 +94,13 @@ func (h *Hub) notify() {
 		}
 		h.mu.Lock()
 		for _, p := range payments {
-			for updates := range h.open[p.Token] {
+			for _, updates := range h.open[p.Token] {
 				updates.put(&p)
 			}
 		}
 		if err != nil {
 			for _, token := range tokens {
-				for updates := range h.open[token] {
+				for _, updates := range h.open[token] {
 					updates.put(nil)
 				}
 			}
@@ -178,11 +179,8 @@ func (h *Hub) Join(token string) (updates Updates, ok bool) {
 	if h.total >= maxStreams || len(h.open[token]) >= maxPerPayment {
 		return nil, false
 	}
-	if h.open[token] == nil {
-		h.open[token] = map[Updates]bool{}
-	}
 	updates = make(Updates, 1)
-	h.open[token][updates] = true
+	h.open[token] = append(h.open[token], updates)
 	h.total++
 	return updates, true
 }
@@ -191,7 +189,7 @@ func (h *Hub) Join(token string) (updates Updates, ok bool) {
 func (h *Hub) Leave(token string, updates Updates) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.open[token], updates)
+	h.open[token] = slices.DeleteFunc(h.open[token], func(u Updates) bool { return u == updates })
 	if len(h.open[token]) == 0 {
 		delete(h.open, token)
 	}

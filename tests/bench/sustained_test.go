@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,6 +18,11 @@ const (
 	sustainedLines = 60  // of the series
 	sustainedBatch = 500 // webhooks that are prepared at once
 	minSustained   = 10 * time.Second
+	fetchInterval  = 10 * time.Second // in which each machine fetches its notes
+
+	// maxQueuedTime bounds the payments that wait for their note: those of that time. More would mean
+	// that delivery does not keep up.
+	maxQueuedTime = 2 * time.Second
 
 	// maxLogMB bounds SQLite's log. The time of a restart after a kill is promised for 32 MB, so a
 	// checkpoint must begin by then. The log grows on while one runs. If it reaches twice that size,
@@ -64,7 +70,8 @@ func TestSustained(t *testing.T) {
 
 	webhooks := make(chan []byte, 2*sustainedBatch)
 	stop := make(chan struct{})
-	var preparing, sending sync.WaitGroup
+	var preparing, fetching, sending sync.WaitGroup
+	fetching.Go(func() { s.fetch(stop) })
 	preparing.Go(func() {
 		defer close(webhooks)
 		for {
@@ -79,8 +86,8 @@ func TestSustained(t *testing.T) {
 		}
 	})
 	took := make(chan time.Duration, connections)
-	tick := time.NewTicker(time.Duration(float64(time.Second) / rate))
-	defer tick.Stop()
+	var turns atomic.Int64
+	between, began := time.Duration(float64(time.Second)/rate), time.Now()
 	for range connections {
 		c, err := dial(s.addr())
 		if err != nil {
@@ -90,28 +97,44 @@ func TestSustained(t *testing.T) {
 		sending.Go(func() {
 			for w := range webhooks {
 				select {
-				case <-tick.C:
+				case <-time.After(time.Until(began.Add(time.Duration(turns.Add(1)) * between))):
 				case <-stop:
 					return
 				}
-				began := time.Now()
+				sent := time.Now()
 				if status, err := c.call(w); err != nil || status != http.StatusOK {
 					t.Errorf("status %d, %v", status, err)
 					return
 				}
-				took <- time.Since(began)
+				took <- time.Since(sent)
 			}
 		})
 	}
 	go func() { sending.Wait(); close(took) }()
-	s.series(total, took, stop)
+	s.series(total, rate, took, stop)
 	preparing.Wait()
+	fetching.Wait()
 	s.drained()
+}
+
+// fetch lets the machines fetch their notes until stop is closed. Notehub would refuse more than a
+// hundred for each, and notepay would have an outage to cope with.
+func (s *subject) fetch(stop <-chan struct{}) {
+	turn := time.NewTicker(fetchInterval / manyDevices)
+	defer turn.Stop()
+	for n := 0; ; n = (n + 1) % manyDevices {
+		select {
+		case <-stop:
+			return
+		case <-turn.C:
+			s.Notehub.Fetch(fmt.Sprintf("dev:%d", n), "payment.qi")
+		}
+	}
 }
 
 // series prints a line for each step until the time is over, and then closes stop. It fails the test
 // if memory or the log has grown.
-func (s *subject) series(total time.Duration, took <-chan time.Duration, stop chan struct{}) {
+func (s *subject) series(total time.Duration, rate float64, took <-chan time.Duration, stop chan struct{}) {
 	s.Helper()
 	var lines []reading
 	var each []time.Duration
@@ -142,12 +165,15 @@ func (s *subject) series(total time.Duration, took <-chan time.Duration, stop ch
 		if len(each) == 0 {
 			continue
 		}
-		rss, log := s.resident(), s.logMB()
+		rss, log, queued := s.resident(), s.logMB(), healthOf(s.service).Queued
 		lines, largest = append(lines, reading{s.paid, rss}), max(largest, log)
 		fmt.Printf("%4.0f %11.0f %8.2f %8.2f %8.2f %12.1f %7.1f %7d\n",
 			time.Since(began).Seconds(), float64(len(each))/time.Since(printed).Seconds(),
 			micros(quantile(each, 0.5))/1e3, micros(quantile(each, 0.99))/1e3, micros(quantile(each, 1))/1e3,
-			rss, log, healthOf(s.service).Queued)
+			rss, log, queued)
+		if float64(queued) > rate*maxQueuedTime.Seconds() {
+			s.Errorf("%d payments wait for their note; want at most those of %v", queued, maxQueuedTime)
+		}
 		each, printed = each[:0], time.Now()
 	}
 }

@@ -48,7 +48,7 @@ func openers() []visitor {
 				c.showsCode()
 				c.operator("/api/payments/"+c.session.ID+"/end", "{}")
 				c.sees("", "The machine did not start",
-					"The operator ended this before the machine started.", "€4.00 was refunded")
+					"The operator ended this before the machine could start.", "€4.00 was refunded")
 				c.showsNoCode()
 			},
 		},

@@ -23,7 +23,7 @@ func confirming() []visitor {
 				c.sees("", "We do not know whether the machine started", "did not report a start",
 					"€3.50 was refunded", "help@wash.example")
 				c.machine.SetPower(true)
-				c.sees("", "The machine has started", "The machine started after you got your money back. You do not "+
+				c.sees("", "The machine has started", "The machine started after all, but too late. You do not "+
 					"have to pay again.", "€3.50 was refunded")
 			},
 		},
@@ -35,7 +35,7 @@ func confirming() []visitor {
 			c.sees("", "We are canceling this start", "The machine will no longer start for this payment.")
 			c.notehub.Clear(deletesOf(c.uid))
 			c.sees("", "The machine did not start",
-				"Your payment was refunded before the machine started.", "€3.50 was refunded")
+				"Your payment was canceled or refunded before the machine could start.", "€3.50 was refunded")
 		}},
 		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
@@ -111,7 +111,7 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Another payment came first", "already in use for another payment", "€3.50 was refunded")
+			c.sees("", "The machine was already in use", "So it did not start for your payment.", "€3.50 was refunded")
 		}},
 		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -156,7 +156,7 @@ func confirming() []visitor {
 			c.reads("Waiting for the machine")
 			c.stripe.Dispute(c.session.ID)
 			c.sees("", "The machine did not start",
-				"Your bank asked for the money back before the machine started.", "will decide")
+				"Your bank asked for the money back before the machine could start.", "will decide")
 		}},
 		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -218,7 +218,7 @@ func holding() []visitor {
 				c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
 				c.stripe.ExpireAuthorization(c.session.ID)
 				c.sees("", "The machine has started",
-					"You were not charged. The reservation of €3.50 had already expired.")
+					"You were not charged. The reservation of €3.50 had already ended.")
 			},
 		},
 		// No other visitor here has a refund.

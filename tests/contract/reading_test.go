@@ -161,7 +161,7 @@ func (c *customer) readAloud() {
 		"term Program", "StaticText Warm wash", "term Amount", "StaticText €3.50", "term Date",
 		"term Machine", "StaticText Washer 1", "term Sold by", "term Address", "term Tax",
 		"term Reference", "StaticText cr_", "link It did not start?",
-		"contentinfo", "link help@wash.example", "link Imprint", "link Privacy", "link Terms",
+		"contentinfo", "link help@wash.example", "link Legal notice", "link Privacy", "link Terms",
 		"DisclosureTriangle Language: English (US)",
 	}
 	at, headings := 0, 0

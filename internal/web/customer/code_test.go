@@ -59,8 +59,8 @@ func TestLinkNamesMachineAndPromise(t *testing.T) {
 		}
 		all := strings.Join(texts, "\n")
 		for _, part := range []string{
-			"You pay for Washer 3. If your payment does not reach the machine within 10 min, you get",
-			"You pay for Locker 12. If your payment does not reach the machine within 2 min, you get",
+			"You are paying for Washer 3. If your payment does not reach the machine within 10 min, you get",
+			"You are paying for Locker 12. If your payment does not reach the machine within 2 min, you get",
 		} {
 			if !strings.Contains(all, part) {
 				f.Errorf("no link was created with %s: %s", part, all)

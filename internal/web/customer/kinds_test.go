@@ -63,8 +63,8 @@ func TestPageText(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer [3](https://other.example)"}}
 	for tag, parts := range map[string][2]string{
-		"en": {"You pay for Washer (3)(https://other.example).", "within 10 min, you get your money back"},
-		"":   {"You pay for Washer (3)(https://other.example).", "within 10 min, you get your money back"},
+		"en": {"You are paying for Washer (3)(https://other.example).", "within 10 min, you get your money back"},
+		"":   {"You are paying for Washer (3)(https://other.example).", "within 10 min, you get your money back"},
 		"de": {"Sie bezahlen für Washer (3)", "bekommen Sie Ihr Geld automatisch zurück."},
 	} {
 		got := PageText(Terms{Lifetime: 10 * time.Minute}, tag)(d)
@@ -130,7 +130,7 @@ func TestFrameShowsTheBrand(t *testing.T) {
 	}
 	for _, part := range []string{
 		`<img class="logo" src="/static/logo" alt="">`, `<link rel="icon" href="/static/logo">`,
-		`<a href="https://example.com/imprint">Imprint</a>`, `<a href="https://example.com/privacy">Privacy</a>`,
+		`<a href="https://example.com/imprint">Legal notice</a>`, `<a href="https://example.com/privacy">Privacy</a>`,
 		`<a href="https://example.com/terms">Terms</a>`,
 	} {
 		if !strings.Contains(w.Body.String(), part) {

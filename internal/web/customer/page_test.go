@@ -203,11 +203,11 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 		{
 			"in use",
 			sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503,
-			"is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei",
+			"is in use|free again in about 12 minutes", "ist belegt|Wieder frei in etwa 12 Minuten",
 		},
 		{
 			"in use, the end is not known", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503,
-			"is in use|when it has finished", "ist belegt|wenn sie fertig ist",
+			"is in use|when it has finished", "ist belegt|sobald hier frei ist",
 		},
 		{
 			"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503,
@@ -353,7 +353,7 @@ func TestTerms(t *testing.T) {
 		{
 			"and money is held until then",
 			Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true},
-			"charged only once the machine has started",
+			"not charged until the machine has started",
 		},
 	} {
 		got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " ")

@@ -372,6 +372,6 @@ func TestPlansOfOnePlan(t *testing.T) {
 		f.Fleet.InUse(fixture.Washer, time.Now().Add(11*time.Minute+time.Second))
 		f.Shows("/use/"+fixture.Washer, http.StatusServiceUnavailable, "This machine is in use", "661")
 		f.Answers("in German", f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", "de"),
-			http.StatusServiceUnavailable, "Sie ist in etwa 12 Minuten wieder frei.")
+			http.StatusServiceUnavailable, "Wieder frei in etwa 12 Minuten.")
 	})
 }
