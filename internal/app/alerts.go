@@ -128,8 +128,8 @@ func (a *alarms) about(p ledger.Alarming) string {
 		p.At.In(a.zone).Format("2 Jan 15:04"))
 }
 
-// maxName is how much of a machine's name a line holds, in characters. Services reject long messages,
-// and an alert that is rejected would never arrive.
+// maxName is how much of a machine's name a line holds, in characters. Services reject long
+// messages, and an alert that is rejected would never arrive.
 const maxName = 80
 
 // shortName returns the name of a machine as alerts call it.

@@ -26,8 +26,8 @@ func (b *Bridge) oursBy(metadata map[string]string) bool {
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// withLink returns a session that was paid through one of our links with the machine of that link, if
-// its metadata name none. A person can remove the metadata of a link in Stripe's Dashboard.
+// withLink returns a session that was paid through one of our links with the machine of that link,
+// if its metadata name none. A person can remove the metadata of a link in Stripe's Dashboard.
 func (b *Bridge) withLink(ctx context.Context, s payment.CheckoutSession) (payment.CheckoutSession, error) {
 	if s.PaymentLink == "" || s.Metadata["device_uid"] != "" {
 		return s, nil

@@ -39,8 +39,9 @@ func Endpoints(
 	return ours, nil
 }
 
-// leadsTo reports whether an endpoint's URL is one of WebhookPaths at publicURL, as notepay answers it:
-// the host in any case, perhaps with its usual port, and the path with or without a slash at its end.
+// leadsTo reports whether an endpoint's URL is one of WebhookPaths at publicURL, as notepay answers
+// it: the host in any case, perhaps with its usual port, and the path with or without a slash at
+// its end.
 func leadsTo(endpoint, publicURL string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {

@@ -120,7 +120,9 @@ var hexColor = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
 const WebhooksOff = "off"
 
 // Livemode reports whether the Stripe key moves real money.
-func (s *Settings) Livemode() bool { return startsWith(string(s.StripeSecretKey), "sk_live_", "rk_live_") }
+func (s *Settings) Livemode() bool {
+	return startsWith(string(s.StripeSecretKey), "sk_live_", "rk_live_")
+}
 
 // CaptureOnStart reports whether notepay authorizes the amount first and captures it when the
 // machine confirms.

@@ -72,7 +72,8 @@ func (s *Settings) checkShop() (problems []string) {
 	return problems
 }
 
-// withoutScheme returns a contact as customers read it. The pages make links of addresses and numbers.
+// withoutScheme returns a contact as customers read it. The pages make links of addresses and
+// numbers.
 func withoutScheme(contact string) string {
 	for _, scheme := range []string{"mailto:", "tel:"} {
 		if len(contact) > len(scheme) && strings.EqualFold(contact[:len(scheme)], scheme) {

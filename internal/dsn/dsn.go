@@ -40,8 +40,8 @@ func IsPostgres(database string) bool {
 // Unexpanded reports whether a path holds ~, $HOME or the like, which only a shell replaces.
 func Unexpanded(path string) bool { return unexpanded.MatchString(path) }
 
-// IsRemote reports whether a path looks like a URL or the name of another host, such as s3://bucket or
-// host:/backup.
+// IsRemote reports whether a path looks like a URL or the name of another host, such as s3://bucket
+// or host:/backup.
 func IsRemote(path string) bool { return scheme.MatchString(path) || strings.HasPrefix(path, "//") }
 
 // Check returns what is wrong with a DATABASE_URL, or nil. The caller puts the setting's name in

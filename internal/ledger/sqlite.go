@@ -112,8 +112,8 @@ type sharedWriter struct {
 	maxFrames int64 // ledgerFiles.maxFrames as of the last look
 }
 
-// notAnothers returns an error for a database that has tables of another program and none of ours. A
-// wrong path must not add notepay's tables to it.
+// notAnothers returns an error for a database that has tables of another program and none of ours.
+// A wrong path must not add notepay's tables to it.
 func notAnothers(ctx context.Context, db *sql.DB, path string) error {
 	rows, err := db.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
 	if err != nil {

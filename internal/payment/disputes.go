@@ -30,12 +30,12 @@ const (
 	disputeOver   // won, lost, or prevented before a chargeback, also by a refund
 )
 
-// disputeRefunded is the status of older versions of Stripe's API for a dispute that ended because the
-// charge was refunded.
+// disputeRefunded is the status of older versions of Stripe's API for a dispute that ended because
+// the charge was refunded.
 const disputeRefunded = "charge_refunded"
 
-// ReadChargeAfter reports whether a dispute with a status may have ended because Stripe or the operator
-// refunded the charge, so that the charge has to be read.
+// ReadChargeAfter reports whether a dispute with a status may have ended because Stripe or the
+// operator refunded the charge, so that the charge has to be read.
 func ReadChargeAfter(status string) bool { return status == "prevented" || status == disputeRefunded }
 
 func stageOf(status string) disputeStage {

@@ -7,10 +7,10 @@ import (
 )
 
 // priceMatches reports whether the amount paid, with the discount of a promotion code, agrees with
-// the offer's price. So does a sum of prices that equals it, to which Stripe added taxes. A customer
-// may pay in another currency. Then Stripe reports what it converted from, or the price has its own
-// amount in that currency. If Stripe charged the shown currency and reports no conversion, nothing
-// contradicts the price.
+// the offer's price. So does a sum of prices that equals it, to which Stripe added taxes. A
+// customer may pay in another currency. Then Stripe reports what it converted from, or the price
+// has its own amount in that currency. If Stripe charged the shown currency and reports no
+// conversion, nothing contradicts the price.
 func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	full := p.Amount + p.Discount

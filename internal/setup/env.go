@@ -19,8 +19,8 @@ type setting struct {
 	secret      bool
 }
 
-// line returns the setting as a line of the file. A backslash needs quotes, without which other programs
-// remove it.
+// line returns the setting as a line of the file. A backslash needs quotes, without which other
+// programs remove it.
 func (s setting) line() string {
 	if strings.Contains(s.value, `\`) && !strings.Contains(s.value, "'") {
 		return s.name + "='" + s.value + "'"

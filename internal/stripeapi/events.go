@@ -170,8 +170,8 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 	return event, nil
 }
 
-// isLive reports whether an event is of live mode. If the event does not say so, its object tells: a
-// session by its id, others by a field of their own.
+// isLive reports whether an event is of live mode. If the event does not say so, its object tells:
+// a session by its id, others by a field of their own.
 func isLive(field json.RawMessage, object []byte) bool {
 	switch string(field) {
 	case "true", "false":

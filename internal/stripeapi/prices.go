@@ -31,8 +31,8 @@ type price struct {
 	CurrencyOptions currencyOptions   `json:"currency_options"`
 }
 
-// quantityTransform says whether Stripe divides the quantity and rounds it down, so that one unit costs
-// nothing. Another shape counts as no division.
+// quantityTransform says whether Stripe divides the quantity and rounds it down, so that one unit
+// costs nothing. Another shape counts as no division.
 type quantityTransform struct{ free bool }
 
 // UnmarshalJSON implements json.Unmarshaler.

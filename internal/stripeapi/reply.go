@@ -165,8 +165,8 @@ func (b *isTrue) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// metadataMap is what programs and people attach to an object. Stripe documents texts. Another value is kept
-// as its JSON text, because it must not hide the others.
+// metadataMap is what programs and people attach to an object. Stripe documents texts. Another
+// value is kept as its JSON text, because it must not hide the others.
 type metadataMap map[string]string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -191,8 +191,8 @@ func (m *metadataMap) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// maxAmount is the largest amount of one payment in any currency, in minor units: Stripe takes at most
-// twelve digits. Sums of larger ones could overflow, and then no total could be shown.
+// maxAmount is the largest amount of one payment in any currency, in minor units: Stripe takes at
+// most twelve digits. Sums of larger ones could overflow, and then no total could be shown.
 const maxAmount = 999_999_999_999
 
 // checkAmount returns an *oddRecord for an amount that no object of Stripe's has.
@@ -203,7 +203,8 @@ func checkAmount(kind, id, field string, amount int64) error {
 	return &oddRecord{kind: kind, id: id, field: field, err: errors.New("it has more than twelve digits")}
 }
 
-// optionalAmount is an amount on which no sum depends. Anything else than a whole number decodes to 0.
+// optionalAmount is an amount on which no sum depends. Anything else than a whole number decodes to
+// 0.
 type optionalAmount int64
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -59,7 +59,8 @@ func (c *conversion) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// presentment holds the currency that the customer saw. Another shape counts as that of the session.
+// presentment holds the currency that the customer saw. Another shape counts as that of the
+// session.
 type presentment struct{ currency string }
 
 // UnmarshalJSON implements json.Unmarshaler.

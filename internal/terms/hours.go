@@ -157,7 +157,8 @@ func (h *Hours) Next(t time.Time) (next time.Time) {
 			ahead = 7
 		}
 		at := time.Date(local.Year(), local.Month(), local.Day()+ahead, 0, s.from%minutesOfDay, 0, 0, h.zone)
-		// When clocks are set back, they show some times twice. The first one that is still to come counts.
+		// When clocks are set back, they show some times twice. The first one that is still to come
+		// counts.
 		_, there := at.Zone()
 		_, here := local.Zone()
 		twin := at.Add(time.Duration(there-here) * time.Second)

@@ -26,7 +26,8 @@ type Rules struct {
 // machine.
 const MinLifetime = 10 * time.Second
 
-// MaxDuration bounds a lifetime and all other times of the settings. Sums of longer ones could overflow.
+// MaxDuration bounds a lifetime and all other times of the settings. Sums of longer ones could
+// overflow.
 const MaxDuration = 10 * 365 * 24 * time.Hour
 
 // TooLong says why a time above MaxDuration is not possible.

@@ -85,9 +85,9 @@ func Parse(given string) (key string, ok bool) {
 // around holds what stands around a UID, a code or an address in a text, and is no part of it.
 const around = `"'<>.,;()` + "`"
 
-// Plain returns a text as it was meant, whatever keyboard typed it and whatever program passed it on. It
-// makes full-width letters and the digits of other scripts plain ones, and drops invisible characters,
-// spaces and punctuation marks around the text.
+// Plain returns a text as it was meant, whatever keyboard typed it and whatever program passed it
+// on. It makes full-width letters and the digits of other scripts plain ones, and drops invisible
+// characters, spaces and punctuation marks around the text.
 func Plain(text string) string {
 	plain := strings.Map(func(r rune) rune {
 		switch {

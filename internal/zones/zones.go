@@ -33,8 +33,8 @@ func Named(name string) (*time.Location, error) {
 	return zone, err
 }
 
-// Spelled returns the name of a zone in the spelling of the database, or the name itself if there is no
-// such zone.
+// Spelled returns the name of a zone in the spelling of the database, or the name itself if there
+// is no such zone.
 func Spelled(name string) string {
 	all, err := unpacked()
 	if err != nil {

@@ -127,8 +127,8 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	return errors.Join(err, out.Flush())
 }
 
-// firstToExport returns the first payments of an export, before the answer begins, so that it can be an
-// error. A reference finds one payment.
+// firstToExport returns the first payments of an export, before the answer begins, so that it can
+// be an error. A reference finds one payment.
 func (c *Console) firstToExport(ctx context.Context, key string, search ledger.Filter) (
 	list []payment.Payment, next string, err error,
 ) {

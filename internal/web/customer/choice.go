@@ -105,8 +105,8 @@ func (v view) Switch() template.HTML {
 	return template.HTML(links) // escaped above
 }
 
-// maxKeptQuery bounds the query that the links of the language switch repeat, in bytes. Ours are much
-// shorter, and any client can send a long one.
+// maxKeptQuery bounds the query that the links of the language switch repeat, in bytes. Ours are
+// much shorter, and any client can send a long one.
 const maxKeptQuery = 500
 
 // queryToKeep returns the query of a page for the links of its language switch.
