@@ -15,6 +15,7 @@ import (
 	"notepay/internal/notify"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
+	"notepay/internal/upstream"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
 )
@@ -123,9 +124,16 @@ func kindOfReview(reason string) alert.Kind {
 
 // about returns the beginning of a line about a payment.
 func (a *alarms) about(p ledger.Alarming) string {
-	return fmt.Sprintf("%s, %s, %s: ", web.MachineName(p.DeviceName, p.DeviceUID), web.Amount(p.Amount, p.Currency),
+	return fmt.Sprintf("%s, %s, %s: ", shortName(p.DeviceName, p.DeviceUID), web.Amount(p.Amount, p.Currency),
 		p.At.In(a.zone).Format("2 Jan 15:04"))
 }
+
+// maxName is how much of a machine's name a line holds, in characters. Services reject long
+// messages, and an alert that is rejected would never arrive.
+const maxName = 80
+
+// shortName returns the name of a machine as alerts call it.
+func shortName(name, uid string) string { return upstream.Cut(web.MachineName(name, uid), maxName) }
 
 func paymentPage(id string) string { return "/operator/payments/" + url.PathEscape(id) }
 
@@ -210,7 +218,7 @@ func (a *alarms) machines(ctx context.Context) (items []alert.Item, err error) {
 		items = append(items, alert.Item{
 			Kind: alert.Machines,
 			Key:  uid,
-			Text: web.MachineName(d.Name, uid) + ": " + text,
+			Text: shortName(d.Name, uid) + ": " + text,
 			Page: "/operator/devices?q=" + url.QueryEscape(uid),
 		})
 	}

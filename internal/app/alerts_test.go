@@ -148,7 +148,7 @@ func TestAThousandPaymentsInTrouble(t *testing.T) {
 						PaymentIntent: "pi_" + id,
 						Token:         payment.CreditID("cs_test_"+id) + "_x",
 						DeviceUID:     fixture.Washer,
-						DeviceName:    "Washer 3",
+						DeviceName:    "Washer 3" + strings.Repeat("🧺", 1500), // services reject long messages
 						Amount:        350,
 						Currency:      "eur",
 						Delivery:      payment.Failed,
@@ -183,6 +183,11 @@ func TestAThousandPaymentsInTrouble(t *testing.T) {
 		if len(got) < 2 || len(got) > 4 || !strings.Contains(got[len(got)-1], "1000 refunds failed") ||
 			len(r.mail.Mails()) != len(got) {
 			f.Errorf("%q and %d mails; want a handful each", got, len(r.mail.Mails()))
+		}
+		for _, m := range r.ntfy.Messages() {
+			if len(m.Message) > 2500 {
+				f.Errorf("%d bytes; want long names cut", len(m.Message))
+			}
 		}
 		noSecrets(f, r)
 		f.Stop()

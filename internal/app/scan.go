@@ -250,7 +250,14 @@ func linkCreated(url string) any {
 func deviceParameter(r *http.Request) string {
 	for _, name := range []string{"device", "deviceuid", "device_uid"} {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-			key, given, _ := strings.Cut(pair, "=")
+			key, given, found := strings.Cut(pair, "=")
+			if !found && strings.Contains(pair, "%") { // a shortener has escaped the whole query
+				plain, err := url.QueryUnescape(pair)
+				if err != nil {
+					continue
+				}
+				key, given, _ = strings.Cut(plain, "=")
+			}
 			if !strings.EqualFold(key, name) { // a QR code may be all upper case
 				continue
 			}

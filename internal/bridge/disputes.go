@@ -41,8 +41,7 @@ func (b *Bridge) applyDispute(tx *update, e Event) (outcome string, err error) {
 		return b.deferEvent(tx.Tx, e)
 	}
 	outcome = Followed
-	// Stripe may have refunded the charge to prevent the chargeback, so the charge is read.
-	if e.Dispute == "prevented" {
+	if payment.ReadChargeAfter(e.Dispute) {
 		outcome = LookedUp
 		if err := scheduleRefundCheck(tx.Tx, p, e); err != nil {
 			return "", err

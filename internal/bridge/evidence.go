@@ -12,6 +12,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/notefile"
 	"notepay/internal/payment"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -96,7 +97,7 @@ func (b *Bridge) pendingNote(ctx context.Context, s payment.CheckoutSession) (st
 		return "", fmt.Errorf("wait to read pending notes: %w", err)
 	}
 	credit := payment.CreditID(s.ID)
-	pending, err := b.pendingAnywhere(ctx, s.Metadata["device_uid"])
+	pending, err := b.pendingAnywhere(ctx, uid.Of(s.Metadata["device_uid"]))
 	if upstream.OutcomeOf(err) == upstream.Rejected {
 		return "", nil // an unknown device holds no note
 	}

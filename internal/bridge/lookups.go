@@ -64,7 +64,9 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 	known = known && !l.Reconcile
 	var s payment.CheckoutSession
 	if err == nil && !known {
-		s, err = b.c.Stripe.Session(ctx, l.ID)
+		if s, err = b.c.Stripe.Session(ctx, l.ID); err == nil {
+			s, err = b.withLink(ctx, s)
+		}
 	}
 	if err == nil && !known {
 		if s.PaidAt.IsZero() {

@@ -35,3 +35,46 @@ func TestReadLookupAppliesEvidenceSinceItsClaim(t *testing.T) {
 		h.stands(session, payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 	})
 }
+
+// A session that another program made may spell its machine as stickers and people do.
+func TestSessionSpellsItsMachine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		for session, spelled := range map[string]string{
+			"cs_test_1": "DEV:1", "cs_test_2": " dev:1\u200b", "cs_test_3": "dev%3A1", "cs_test_4": "dev:1",
+		} {
+			h.receive(h.pays(session, spelled))
+			if got := h.payment(session).DeviceUID; got != "dev:1" {
+				t.Errorf("%q is %q; want dev:1", spelled, got)
+			}
+		}
+		h.close()
+	})
+}
+
+// The success page may ask for a session before its event, and also for one whose link has lost its
+// metadata.
+func TestSessionThroughALinkWithoutItsMetadata(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+			return tx.SaveLink(ledger.Link{ID: "plink_1", DeviceUID: "dev:1", Plan: payment.Offer{PriceID: "price_1"}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for session, link := range map[string]string{"cs_test_1": "plink_1", "cs_test_2": "plink_2"} {
+			h.paysFor(session, "dev:1", 350, func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = link, nil })
+			_, err := h.b.Session(t.Context(), session)
+			if known, err := ledger.Found(err); err != nil || known != (link == "plink_1") {
+				t.Errorf("the session of %s is a payment: %v, %v; want only that of our link", link, known, err)
+			}
+		}
+		if p := h.payment("cs_test_1"); p.DeviceUID != "dev:1" || p.PriceID != "price_1" {
+			t.Errorf("payment %+v; want it for the link's machine", p)
+		}
+		h.close()
+	})
+}

@@ -44,6 +44,13 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if e.Type == ChargeSucceeded {
 		return b.receiveCharge(ctx, e)
 	}
+	if e.Session != nil && !e.Foreign {
+		s, err := b.withLink(ctx, *e.Session)
+		if err != nil {
+			return fmt.Errorf("record event %s: %w", e.ID, err)
+		}
+		e.Session, e.Metadata = &s, s.Metadata
+	}
 	var outcome string
 	var inserted payment.Payment
 	slot := b.fastPathSlot(e)
@@ -166,7 +173,7 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 		case unsure && !b.listed.Load():
 			return "", errListUnread
 		}
-		if unsure || err != nil || s.PaymentStatus == "unpaid" {
+		if unsure || err != nil || s.PaymentStatus != "paid" && s.PaymentStatus != "no_payment_required" {
 			return LookedUp, errors.Join(err,
 				tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now, Handled: s.Handled}))
 		}

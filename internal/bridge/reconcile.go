@@ -247,6 +247,9 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 			if !s.PaidAt.Before(listed) {
 				continue
 			}
+			if s, err = b.withLink(ctx, s); err != nil {
+				return fmt.Errorf("read the link of session %s: %w", s.ID, err)
+			}
 			s.Handled = handledLongAgo
 			var ask func(*update) error
 			if s.Disputed { // the list does not include the disputes

@@ -295,6 +295,36 @@ func TestRecordSessionOutcomes(t *testing.T) {
 			func(s *payment.CheckoutSession) { s.PaymentLink, s.Currency = "plink_old", "usd" }, "", Recorded,
 			payment.Queued, payment.Paid, payment.ReviewAmount,
 		},
+		"through a link without its metadata": {
+			func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = "plink_old", nil }, "", Recorded,
+			payment.Queued, payment.Paid, "",
+		},
+		"through a link without its machine": {
+			func(s *payment.CheckoutSession) { s.PaymentLink = "plink_old"; delete(s.Metadata, "device_uid") }, "",
+			Recorded, payment.Queued, payment.Paid, "",
+		},
+		"through a link without its metadata, unpaid": {func(s *payment.CheckoutSession) {
+			unpaid(s)
+			s.PaymentLink, s.Metadata = "plink_old", nil
+		}, "succeeded", LookedUp, payment.Queued, payment.Paid, ""},
+		"through a link with the metadata of another project": {func(s *payment.CheckoutSession) {
+			s.PaymentLink, s.Metadata = "plink_old", map[string]string{"project": "app:2"}
+		}, "", NotOurs, "", "", ""},
+		"through a link of others": {
+			func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = "plink_other", nil }, "",
+			NotOurs, "", "", "",
+		},
+		"through a link, for a subscription": {func(s *payment.CheckoutSession) {
+			s.PaymentLink, s.Metadata, s.Mode = "plink_old", nil, "subscription"
+		}, "", NotOurs, "", "", ""},
+		"in a status that is not known": {
+			func(s *payment.CheckoutSession) { s.PaymentStatus = "settled" }, "succeeded", LookedUp, payment.Queued,
+			payment.Paid, "",
+		},
+		"without a status": {
+			func(s *payment.CheckoutSession) { s.PaymentStatus = "" }, "requires_capture", LookedUp, payment.Queued,
+			payment.Authorized, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"math/big"
 	"time"
 
@@ -22,6 +24,26 @@ func (b *Bridge) ours(s payment.CheckoutSession) bool {
 func (b *Bridge) oursBy(metadata map[string]string) bool {
 	project := metadata["project"]
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
+}
+
+// withLink returns a session that was paid through one of our links with the machine of that link,
+// if its metadata name none. A person can remove the metadata of a link in Stripe's Dashboard.
+func (b *Bridge) withLink(ctx context.Context, s payment.CheckoutSession) (payment.CheckoutSession, error) {
+	if s.PaymentLink == "" || s.Metadata["device_uid"] != "" {
+		return s, nil
+	}
+	link, err := b.c.Ledger.Link(ctx, s.PaymentLink)
+	if known, err := ledger.Found(err); err != nil || !known || link.Livemode != s.Livemode {
+		return s, err
+	}
+	metadata := map[string]string{"price_id": link.Plan.PriceID}
+	maps.Copy(metadata, s.Metadata)
+	metadata["device_uid"] = link.DeviceUID
+	if s.Metadata = metadata; b.ours(s) {
+		b.c.Log.Warn("link without metadata, its machine taken from the ledger",
+			"link", link.ID, "session", s.ID, "device", link.DeviceUID)
+	}
+	return s, nil
 }
 
 // recordSession inserts the payment of a paid session, and claims it if claim is set. If the
@@ -98,7 +120,7 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 		ID:            payment.CreditID(s.ID),
 		SessionID:     s.ID,
 		PaymentIntent: s.PaymentIntent,
-		DeviceUID:     uid.Key(s.Metadata["device_uid"]),
+		DeviceUID:     uid.Of(s.Metadata["device_uid"]),
 		PriceID:       s.Metadata["price_id"],
 		Amount:        s.Amount,
 		Discount:      s.Discount,

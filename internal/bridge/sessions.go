@@ -86,6 +86,9 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("read session: %w", err)
 	}
+	if s, err = b.withLink(ctx, s); err != nil {
+		return fmt.Errorf("read the link of session %s: %w", s.ID, err)
+	}
 	if s.PaidAt.IsZero() {
 		// Stripe tells only when a free session was opened. The customer comes from completing it, unless
 		// it may be one of an earlier state of the ledger.

@@ -164,6 +164,28 @@ func TestRunWithoutMistakes(t *testing.T) {
 	}
 }
 
+// An odd record beside ours, or another spelling of our address, hides nothing.
+func TestRunDespiteOddRecords(t *testing.T) {
+	t.Parallel()
+	for name, endpoint := range map[string]string{
+		"a slash": webhookURL + "/", "a port": "https://PAY.example.com:443/webhook/stripe",
+	} {
+		c := newChecked(t, false)
+		c.change(nil)
+		c.register("https://pay.example.com.evil.example/webhook/stripe", stripe.APIVersion, "charge.refunded")
+		c.register(endpoint, stripe.APIVersion, stripeapi.EventTypes()...)
+		c.notehub.Always("GET /v1/projects/{p}/routes", sandbox.Outcome{Status: 200, Body: `[7,null,` +
+			`{"uid":7,"type":"http"},{"uid":"route:none","type":"http","disabled":"no"},` +
+			`{"uid":"route:none","type":"http"},` +
+			`{"uid":"route:8d65a087d5d290ce5bdf03aeff2becc0","type":"http"}]`})
+		for _, r := range c.run() {
+			if r.State != usual(r) || r.Remedy != "" {
+				t.Errorf("%s: %+v; want it ok", name, r)
+			}
+		}
+	}
+}
+
 // usual returns the state of a check whose subject is as it should be. Those of the built-in HTTPS
 // are skipped, because a proxy speaks HTTPS.
 func usual(r check.Result) check.State {

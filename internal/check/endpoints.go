@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -31,11 +32,26 @@ func Endpoints(
 		if err != nil {
 			return nil, err
 		}
-		if path, found := strings.CutPrefix(e.URL, publicURL); found && slices.Contains(WebhookPaths(), path) {
+		if leadsTo(e.URL, publicURL) {
 			ours = append(ours, e)
 		}
 	}
 	return ours, nil
+}
+
+// leadsTo reports whether an endpoint's URL is one of WebhookPaths at publicURL, as notepay answers
+// it: the host in any case, perhaps with its usual port, and the path with or without a slash at
+// its end.
+func leadsTo(endpoint, publicURL string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return u.Scheme+"://"+host == publicURL && slices.Contains(WebhookPaths(), strings.TrimRight(u.Path, "/"))
 }
 
 // Endpoint checks that an endpoint is enabled and sends every event that notepay uses.

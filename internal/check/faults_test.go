@@ -256,6 +256,16 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			},
 			want: failed("Confirmation route", "of 1 routes", "payment_ack.qo"),
 		},
+		"a route to another place, behind an odd one": {
+			fault: func(c *checked) {
+				c.notehub.Always("GET /v1/projects/{p}/routes", sandbox.Outcome{
+					Applied: true,
+					Status:  200,
+					Body:    `[{"uid":"route:1","type":"http","disabled":true},{"uid":"route:2","type":"mqtt","x":[]}]`,
+				})
+			},
+			want: failed("Confirmation route", "of 2 routes", "payment_ack.qo"),
+		},
 		"a route for another notefile": {
 			fault: set("ACK_FILE", "washers_ack.qos"),
 			want:  failed("Confirmation route", "not for washers_ack.qos", "washers_ack.qos"),
@@ -267,7 +277,8 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 					Applied: true,
 					Status:  200,
 					Body: `[{"id":"washers.qis","notes":[{"id":"1:1","body":{"credit_id":"cr_1"}}]},` +
-						`{"id":"other.qi","notes":[{"id":"1:1","body":{"text":"cr_1"}}]},` +
+						`{"id":"other.qi","notes":[{"id":"1:1","body":{"text":"cr_1"}},{"body":{"credit_id":5}},7,` +
+						`{"body":"odd"},{"body":{"alg":{}}}]},{"id":7},null,{"id":"more.qi","notes":"none"},` +
 						`{"id":"payment.qi","notes":[{"id":"1:2","body":{"credit_id":"cr_2"}}]}]`,
 				})
 			},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ecdh"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -90,30 +91,16 @@ func (r *run) noteFiles(ctx context.Context) Result {
 	}
 	var left []string
 	for _, d := range devices {
-		var files []struct {
-			ID    string `json:"id"`
-			Notes []struct {
-				Body struct {
-					CreditID string `json:"credit_id"`
-					Alg      string `json:"alg"` // of an encrypted note
-				} `json:"body"`
-			} `json:"notes"`
-		}
+		var files []json.RawMessage
 		path := "/devices/" + url.PathEscape(cmp.Or(d.Spelled, d.UID)) + "/files"
 		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "pending=true", &files) })
 		if err != nil {
 			return skipped("the notefiles of %s could not be read: %s", d.UID, Explain(err))
 		}
 		for _, file := range files {
-			waiting := 0
-			for _, n := range file.Notes {
-				if n.Body.CreditID != "" || n.Body.Alg == notecrypt.Algorithm {
-					waiting++
-				}
-			}
-			if waiting > 0 && file.ID != r.Settings.NoteFile {
+			if id, waiting := waitingPayments(file); waiting > 0 && id != r.Settings.NoteFile {
 				name := strings.TrimSpace(d.UID + " " + d.Name)
-				left = append(left, fmt.Sprintf("%d in %s of %s", waiting, file.ID, name))
+				left = append(left, fmt.Sprintf("%d in %s of %s", waiting, id, name))
 			}
 		}
 	}
@@ -123,6 +110,33 @@ func (r *run) noteFiles(ctx context.Context) Result {
 			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, strings.Join(left, "; "))
 	}
 	return ok("payments go to %s, and answers come in %s", r.Settings.NoteFile, r.Settings.AckFile)
+}
+
+// waitingPayments returns the name of a notefile, and how many payments wait in it. Notes of other
+// programs may have any shape.
+func waitingPayments(text json.RawMessage) (id string, waiting int) {
+	var file struct {
+		ID    string            `json:"id"`
+		Notes []json.RawMessage `json:"notes"`
+	}
+	if json.Unmarshal(text, &file) != nil {
+		return "", 0
+	}
+	for _, text := range file.Notes {
+		var note struct {
+			Body struct {
+				CreditID any `json:"credit_id"`
+				Alg      any `json:"alg"` // of an encrypted note
+			} `json:"body"`
+		}
+		if json.Unmarshal(text, &note) != nil {
+			continue
+		}
+		if credit, _ := note.Body.CreditID.(string); credit != "" || note.Body.Alg == notecrypt.Algorithm {
+			waiting++
+		}
+	}
+	return file.ID, waiting
 }
 
 // noteEncryption checks that the public keys of the devices are known if notes are encrypted for them.
@@ -381,16 +395,21 @@ func (r *run) route(ctx context.Context) Result {
 	case why.State != "":
 		return why
 	}
-	var routes []struct {
-		UID      string `json:"uid"`
-		Type     string `json:"type"`
-		Disabled bool   `json:"disabled"`
-	}
+	var routes []json.RawMessage
 	if err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, "/routes", "", &routes) }); err != nil {
 		return skipped("the routes could not be read: %s", Explain(err))
 	}
-	read := 0
-	for _, summary := range routes {
+	read, unread := 0, ""
+	for _, text := range routes {
+		var summary struct {
+			UID      string `json:"uid"`
+			Type     string `json:"type"`
+			Disabled bool   `json:"disabled"`
+		}
+		if json.Unmarshal(text, &summary) != nil {
+			unread = "a route could not be read: " + upstream.Excerpt(text)
+			continue
+		}
 		if summary.Disabled || summary.Type != "http" || read == maxRoutes {
 			continue
 		}
@@ -406,8 +425,9 @@ func (r *run) route(ctx context.Context) Result {
 		}
 		path := "/routes/" + url.PathEscape(summary.UID)
 		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "", &route) })
-		if upstream.OutcomeOf(err) != upstream.OK {
-			return skipped("route %s could not be read: %s", summary.UID, Explain(err))
+		if upstream.OutcomeOf(err) != upstream.OK { // another route may be ours
+			unread = fmt.Sprintf("route %s could not be read: %s", summary.UID, Explain(err))
+			continue
 		}
 		filter := route.HTTP.Filter
 		listed := slices.Contains(filter.Files, r.Settings.AckFile)
@@ -422,6 +442,9 @@ func (r *run) route(ctx context.Context) Result {
 		case leads:
 			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
+	}
+	if unread != "" {
+		return skipped("%s", unread)
 	}
 	return failed(
 		"make a General HTTP/HTTPS route for "+r.Settings.AckFile+" to "+target+

@@ -120,7 +120,9 @@ var hexColor = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
 const WebhooksOff = "off"
 
 // Livemode reports whether the Stripe key moves real money.
-func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecretKey), "_live_") }
+func (s *Settings) Livemode() bool {
+	return startsWith(string(s.StripeSecretKey), "sk_live_", "rk_live_")
+}
 
 // CaptureOnStart reports whether notepay authorizes the amount first and captures it when the
 // machine confirms.
@@ -421,6 +423,7 @@ func (s *Settings) validate() (problems []string) {
 	why := s.Terms().Lifetime(s.CreditLifetime)
 	wrong(why != "", "CREDIT_LIFETIME: %s", why)
 	wrong(s.PollInterval < 10*time.Second, "POLL_INTERVAL: at least 10s")
+	problems = append(problems, s.checkDurations()...)
 	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: must not be below 0")
 	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: must not be below 0")
 	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: must be link or session")
@@ -454,6 +457,15 @@ func (s *Settings) validate() (problems []string) {
 	wrong(
 		s.BackupDir != "" && dsn.IsPostgres(string(s.DatabaseURL)),
 		"BACKUP_DIR: is for SQLite; copy a PostgreSQL database with pg_dump or its own tools",
+	)
+	wrong(
+		dsn.Unexpanded(s.BackupDir),
+		"BACKUP_DIR: is taken as it stands: ~, $HOME and the like are not replaced here; "+
+			"write the whole path, such as /mnt/backup",
+	)
+	wrong(
+		dsn.IsRemote(s.BackupDir),
+		"BACKUP_DIR: has to be a directory of this host, such as /mnt/backup; mount a remote one",
 	)
 	wrong(
 		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),

@@ -124,8 +124,16 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 		"backups of PostgreSQL": {
 			vars{"BACKUP_DIR": "/b", "DATABASE_URL": "postgres://u:p@h/d"}, "BACKUP_DIR",
 		},
-		"an interval too short": {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
-		"a negative lifetime":   {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
+		"backups in a home directory": {vars{"BACKUP_DIR": "~/backups"}, "BACKUP_DIR: is taken as it stands"},
+		"backups in a variable":       {vars{"BACKUP_DIR": "$HOME/backups"}, "BACKUP_DIR: is taken as it stands"},
+		"backups in a bucket":         {vars{"BACKUP_DIR": "s3://bucket/notepay"}, "BACKUP_DIR: has to be a directory"},
+		"backups on another host":     {vars{"BACKUP_DIR": "nas:/backups"}, "BACKUP_DIR: has to be a directory"},
+		"a refresh never":             {vars{"REFRESH_INTERVAL": "2000000h"}, "REFRESH_INTERVAL: at most 87600h"},
+		"a poll never":                {vars{"POLL_INTERVAL": "87601h"}, "POLL_INTERVAL: at most 87600h"},
+		"a backup never":              {vars{"BACKUP_EVERY": "87601h"}, "BACKUP_EVERY: at most 87600h"},
+		"a lifetime of an age":        {vars{"CREDIT_LIFETIME": "2562047h"}, "CREDIT_LIFETIME: at most 87600h"},
+		"an interval too short":       {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
+		"a negative lifetime":         {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
 		"confirmations without lifetime": {
 			vars{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"},
 			"CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN",

@@ -110,16 +110,22 @@ func parseLine(line string) (name, value, warning string, err error) {
 	}
 	name, raw := parts[1], parts[2]
 	quoted := strings.HasPrefix(raw, `"`)
-	literal := strings.HasPrefix(raw, `'`)
+	if strings.HasPrefix(raw, `'`) { // to godotenv, a backslash before the last quote would be no end
+		whole := singleQuoted.FindStringSubmatch(raw)
+		if whole == nil {
+			return "", "", "", fmt.Errorf("%s: the quotes are not closed on this line, or text follows them", name)
+		}
+		return name, whole[1], "", nil
+	}
 	switch {
 	case quoted && strings.Contains(raw, `\`):
 		return "", "", "", fmt.Errorf(
 			"%s: a backslash in double quotes is read differently by other programs; use single quotes",
 			name,
 		)
-	case !literal && strings.Contains(raw, `\$`):
+	case strings.Contains(raw, `\$`):
 		return "", "", "", fmt.Errorf(`%s: write $ without a backslash; it has no special meaning here`, name)
-	case !literal && strings.HasSuffix(raw, `\`):
+	case strings.HasSuffix(raw, `\`):
 		return "", "", "", fmt.Errorf(`%s: ends in a backslash, with which systemd joins the next line to it; `+
 			"put the value in single quotes", name)
 	case startsWithCurlyQuote(raw):
@@ -129,17 +135,29 @@ func parseLine(line string) (name, value, warning string, err error) {
 	// stands for $ meanwhile.
 	parsed, err := godotenv.Unmarshal(strings.ReplaceAll(trimmed, "$", "\x00"))
 	switch whole := err == nil && len(parsed) == 1; {
-	case !whole && (quoted || literal):
+	case !whole && quoted:
 		return "", "", "", fmt.Errorf("%s: the quotes are not closed on this line, or text follows them", name)
 	case !whole:
 		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
 	}
 	value = strings.ReplaceAll(parsed[name], "\x00", "$")
-	if !quoted && !literal && value != strings.TrimSpace(raw) {
+	if !quoted && strings.Contains(value, `\`) && !windowsPath.MatchString(value) {
+		return "", "", "", fmt.Errorf(
+			"%s: a backslash without quotes, which systemd removes; put the value in single quotes",
+			name,
+		)
+	}
+	if !quoted && value != strings.TrimSpace(raw) {
 		warning = name + ": everything from # on is a comment; put the value in single quotes if the # belongs to it"
 	}
 	return name, value, warning, nil
 }
+
+// windowsPath matches a path on a drive or a share of Windows, where there is no systemd.
+var windowsPath = regexp.MustCompile(`^(?:[A-Za-z]:\\|\\\\)`)
+
+// singleQuoted matches a value in single quotes, and perhaps a comment behind it.
+var singleQuoted = regexp.MustCompile(`^'([^']*)'(?:\s+#.*|)$`)
 
 func startsWithCurlyQuote(s string) bool {
 	first, _ := utf8.DecodeRuneInString(s)

@@ -31,8 +31,12 @@ func TestReadFile(t *testing.T) {
 		"A=#0b6b4f":                              "#0b6b4f",
 		"A=":                                     "",
 		`A=C:\notepay\notepay.db`:                `C:\notepay\notepay.db`,
+		`A=\\server\share\notepay.db`:            `\\server\share\notepay.db`,
 		"A='it\\s'":                              `it\s`,
+		`A='ends in \'`:                          `ends in \`,
+		`A='$HOME \$' # a comment`:               `$HOME \$`,
 		`A="b" # a comment`:                      "b",
+		`A=b # not C\D`:                          "b",
 		"A=\u00fcber":                            "\u00fcber",
 		"# a comment with = in it\n\n  \t\nA=b\r\n#\n": "b",
 		"B=1\nA=$B": "$B",
@@ -54,6 +58,7 @@ func TestReadFileNamesTheLine(t *testing.T) {
 		"text behind the quotes": {
 			`A="secret" b`, "line 1: A: the quotes are not closed on this line, or text follows",
 		},
+		"text behind single quotes":    {`A='sec\'ret'`, "line 1: A: the quotes are not closed"},
 		"a curly quote":                {"A=1\nB=\u201csecret\u201d", "line 2: B: begins with a curly quote"},
 		"a backslash in double quotes": {`A="sec\"ret"`, "line 1: A: a backslash in double quotes"},
 		"a backslash before a dollar":  {`A=sec\$ret`, "line 1: A: write $ without a backslash"},
@@ -62,6 +67,8 @@ func TestReadFileNamesTheLine(t *testing.T) {
 			"A=1\n\ufeffB=secret", "line 2: this is not NAME=value: it holds an invisible character (U+FEFF)",
 		},
 		"a backslash at the end":         {"A=secret\\\nB=1", "line 1: A: ends in a backslash"},
+		"a backslash inside":             {`A=sec\ret`, "line 1: A: a backslash without quotes"},
+		"a backslash behind a dollar":    {`A=sec$\ret`, "line 1: A: a backslash without quotes"},
 		"UTF-16":                         {"\xff\xfeA\x00=\x00", "saved as UTF-16"},
 		"a zero byte":                    {"A=sec\x00ret", "zero byte"},
 		"an encoding that is not UTF-8":  {"A=secret\xfc", "not valid UTF-8"},
@@ -175,6 +182,7 @@ func TestZone(t *testing.T) {
 	}
 	for _, given := range []string{
 		"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "/dev/zero", "../etc/passwd", "Berlin",
+		"Local", ":Local", "europe/berlin/", "Europe", "UTC+1", "Europe\\Berlin",
 	} {
 		values := good()
 		values["TZ"] = given

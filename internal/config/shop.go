@@ -25,6 +25,7 @@ func (s *Settings) TakesPromotionCodes() bool { return s.PromotionCodes == "on" 
 
 // checkShop returns what is wrong with the settings about the seller that customers read.
 func (s *Settings) checkShop() (problems []string) {
+	s.SupportContact = withoutScheme(s.SupportContact)
 	wrong := func(is bool, format string, args ...any) {
 		if is {
 			problems = append(problems, fmt.Sprintf(format, args...))
@@ -69,6 +70,17 @@ func (s *Settings) checkShop() (problems []string) {
 		wrong(err != nil, "BRAND_LOGO: %v", err)
 	}
 	return problems
+}
+
+// withoutScheme returns a contact as customers read it. The pages make links of addresses and
+// numbers.
+func withoutScheme(contact string) string {
+	for _, scheme := range []string{"mailto:", "tel:"} {
+		if len(contact) > len(scheme) && strings.EqualFold(contact[:len(scheme)], scheme) {
+			return strings.TrimSpace(contact[len(scheme):])
+		}
+	}
+	return contact
 }
 
 // Logo reads the file of the logo, and returns its media type.

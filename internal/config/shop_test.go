@@ -35,3 +35,17 @@ func TestLogo(t *testing.T) {
 		t.Error("a logo that does not exist is accepted")
 	}
 }
+
+func TestSupportContactWithoutScheme(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"mailto:help@example.com": "help@example.com", "TEL: +49 30 123": "+49 30 123", "tel:": "tel:",
+		"https://example.com": "https://example.com", "help@example.com": "help@example.com",
+	} {
+		values := good()
+		values["SUPPORT_CONTACT"] = given
+		if s, err := load(t, values); err != nil || s.SupportContact != want {
+			t.Errorf("%q: %+v, %v; want %q", given, s, err, want)
+		}
+	}
+}

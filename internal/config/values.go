@@ -15,8 +15,25 @@ import (
 
 	"notepay/internal/clientaddr"
 	"notepay/internal/dsn"
+	"notepay/internal/terms"
 	"notepay/internal/zones"
 )
+
+// checkDurations rejects times that are longer than terms.MaxDuration.
+func (s *Settings) checkDurations() (problems []string) {
+	for _, d := range []struct {
+		name string
+		is   time.Duration
+	}{
+		{"REFRESH_INTERVAL", s.RefreshInterval}, {"CONFIRM_WITHIN", s.ConfirmWithin},
+		{"OFFLINE_AFTER", s.OfflineAfter}, {"POLL_INTERVAL", s.PollInterval}, {"BACKUP_EVERY", s.BackupEvery},
+	} {
+		if d.is > terms.MaxDuration {
+			problems = append(problems, d.name+": "+terms.TooLong)
+		}
+	}
+	return problems
+}
 
 // Zone returns the time zone in which days begin: TZ, or the system's if it is not set.
 func (s *Settings) Zone() *time.Location {
@@ -33,6 +50,8 @@ func parseZone(name string) (*time.Location, error) {
 	switch name = strings.TrimPrefix(name, ":"); {
 	case name == "":
 		return time.Local, nil
+	case name == "Local": // Go's own name, which it reads from TZ as UTC
+		return nil, errors.New("is no name of the IANA's")
 	case strings.HasPrefix(name, "/"):
 		data, err := readZone(name)
 		if err != nil {

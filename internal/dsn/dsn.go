@@ -37,6 +37,13 @@ func IsPostgres(database string) bool {
 	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
+// Unexpanded reports whether a path holds ~, $HOME or the like, which only a shell replaces.
+func Unexpanded(path string) bool { return unexpanded.MatchString(path) }
+
+// IsRemote reports whether a path looks like a URL or the name of another host, such as s3://bucket
+// or host:/backup.
+func IsRemote(path string) bool { return scheme.MatchString(path) || strings.HasPrefix(path, "//") }
+
 // Check returns what is wrong with a DATABASE_URL, or nil. The caller puts the setting's name in
 // front of the error text.
 func Check(database string) error {
@@ -45,7 +52,7 @@ func Check(database string) error {
 			strings.HasPrefix(database, ":") || keyword.MatchString(database) {
 			return errScheme
 		}
-		if unexpanded.MatchString(database) {
+		if Unexpanded(database) {
 			return errUnexpanded
 		}
 		return nil

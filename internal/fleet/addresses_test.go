@@ -31,6 +31,12 @@ func TestPayAcceptsAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 			"/dev:864475044215258", "/DEV:864475044215258/", "/864475044215258",
 			"/pay?device=https://qrgo.org/id/dev:864475044215258",
 			"/dev:864475044215258?product=product:com.example&pin=1234",
+			"/pay?device=dev:864475044215258?utm_source=qr", "/pay/dev:864475044215258%3Futm_source=qr",
+			"/pay/dev:864475044215258&utm_source=qr", "/pay?device=864475044215258%23top",
+			"/pay%3Fdevice=dev:864475044215258", "/PAY%3FDEVICE=DEV:864475044215258",
+			"/pay/%3Fdevice=dev%253A864475044215258", "/pay?device%3Ddev%253A864475044215258",
+			"/pay?x=1&DEVICE%3DDEV:864475044215258", "/pay?device=&deviceuid=dev:864475044215258",
+			"/pay/dev:864475044215258)", "/pay?device=(dev:864475044215258).", "/dev:864475044215258,",
 		} {
 			f.Leads(path, link)
 		}

@@ -80,6 +80,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"the figures of the queue":                                 testStats,
 		"a look-up is claimed, postponed and dropped":              testLookups,
 		"an event is stored once and its repeats are counted":      testEvents,
+		"a text that PostgreSQL cannot hold stops nothing":         testUnstorableText,
 		"devices are saved and removed":                            testDevices,
 		"a link sells what it was made for":                        testLinks,
 		"one link is active for a device, price and mode":          testOneActiveLink,

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,6 +34,35 @@ func testRepeatedEvents(t *testing.T, database string) {
 	}
 	if list, err := l.Events(t.Context(), 10); err != nil || len(list) != 1 || list[0].Repeats != 2 {
 		t.Errorf("%+v, %v; want one event with two repeats", list, err)
+	}
+}
+
+func testUnstorableText(t *testing.T, database string) {
+	l := open(t, database)
+	odd := testPayment("odd")
+	odd.DeviceUID, odd.DeviceName = "dev:1\x00", "Washer \xff"
+	mustUpdate(t, l, func(tx *Tx) error {
+		for _, e := range []StripeEvent{
+			{ID: "evt_1", Type: "checkout.session.completed", ObjectID: "cs_odd\x00", Created: noon(), Received: noon(),
+				Outcome: "payment_recorded", Body: "{\"id\":\"evt_1\",\"name\":\"\xff\"}"},
+			{ID: "evt_2", Type: "charge.refunded", Created: noon(), Received: noon(), Outcome: "ignored", Body: "{}"},
+		} {
+			if _, err := tx.AddEvent(e); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.InsertPayment(odd); err != nil {
+			return err
+		}
+		return tx.AddAudit(Audit{Who: "operator", What: "refund", Subject: odd.ID, Why: "too\x00slow"})
+	})
+	for _, id := range []string{"evt_1", "evt_2"} {
+		if known, err := l.HasEvent(t.Context(), id); err != nil || !known {
+			t.Errorf("%s is known: %v, %v; want it stored", id, known, err)
+		}
+	}
+	if p, err := l.Payment(t.Context(), odd.ID); err != nil || !strings.HasPrefix(p.DeviceUID, "dev:1") {
+		t.Errorf("payment %+v, %v; want it stored", p, err)
 	}
 }
 

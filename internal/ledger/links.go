@@ -133,6 +133,12 @@ func (tx *Tx) Link(id string) (Link, error) {
 	return one(rows, err, scanLink)
 }
 
+// Link reads a link by its id, or returns ErrNotFound.
+func (l *Ledger) Link(ctx context.Context, id string) (Link, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE id = $1`, id)
+	return one(rows, err, scanLink)
+}
+
 // Links reads all links of live mode or test mode, including deactivated ones.
 func (l *Ledger) Links(ctx context.Context, livemode bool) ([]Link, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE livemode = $1`, bit(livemode))

@@ -44,7 +44,7 @@ type rowGroup struct {
 func (t *postgresTx) write(s rowStatement, args ...any) (met bool, err error) {
 	switch {
 	case t.mode == combining && t.err == nil:
-		t.group(s, args)
+		t.group(s, storable(args))
 		return true, nil
 	case s.exact:
 		return t.expect(s.one, args...)

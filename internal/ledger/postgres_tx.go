@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -119,12 +122,27 @@ func (t *postgresTx) begin(conn *pgx.Conn, m mode, id string, statement time.Dur
 // add queues a statement behind those that wait.
 func (t *postgresTx) add(k kind, query string, args ...any) {
 	t.ungroup()
-	t.queue(t.owner, k, query, args)
+	t.queue(t.owner, k, query, storable(args))
 }
 
 func (t *postgresTx) queue(owner *update, k kind, query string, args []any) {
 	t.batch.Queue(query, args...)
 	t.queued = append(t.queued, queued{owner, k})
+}
+
+// storable returns the arguments of a statement without what PostgreSQL stores in no text: a zero
+// byte and invalid UTF-8. An event with them would fail, and everything behind it would wait for
+// it.
+func storable(args []any) []any {
+	for i, arg := range args {
+		text, ok := arg.(string)
+		if !ok || strings.IndexByte(text, 0) < 0 && utf8.ValidString(text) {
+			continue
+		}
+		args = slices.Clone(args)
+		args[i] = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	return args
 }
 
 // send sends the queued statements and reads the results of all but the last after.

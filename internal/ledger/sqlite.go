@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,12 +112,35 @@ type sharedWriter struct {
 	maxFrames int64 // ledgerFiles.maxFrames as of the last look
 }
 
+// notAnothers returns an error for a database that has tables of another program and none of ours.
+// A wrong path must not add notepay's tables to it.
+func notAnothers(ctx context.Context, db *sql.DB, path string) error {
+	rows, err := db.QueryContext(ctx, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
+	if err != nil {
+		return err
+	}
+	tables, err := all(rows, nil, func(s scanner) (name string, err error) { return name, s.Scan(&name) })
+	if err != nil || slices.Contains(tables, "migrations") {
+		return err
+	}
+	for _, name := range tables {
+		if !strings.HasPrefix(name, "sqlite_") && !strings.HasPrefix(name, "_litestream_") {
+			return fmt.Errorf("%s is the database of another program, with a table %q; "+
+				"set DATABASE_URL to a file of notepay's own", path, name)
+		}
+	}
+	return nil
+}
+
 func startSharedWriter(
 	ctx context.Context,
 	db *sql.DB,
 	files *ledgerFiles,
 	o Opening,
 ) (*sharedWriter, error) {
+	if err := notAnothers(ctx, db, files.path); err != nil {
+		return nil, err
+	}
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -219,5 +220,46 @@ func TestOpenRefusesADirectory(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + ".lock"); err == nil {
 		t.Error("it left a lock beside the directory")
+	}
+}
+
+// A wrong path must not add tables to another program's database.
+func TestOpenRefusesAnotherProgramsDatabase(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tables string
+		want   string
+	}{
+		"another program's": {"CREATE TABLE orders (id INTEGER)", `another program, with a table "orders"`},
+		"one with the name of ours": {
+			"CREATE TABLE payments (id INTEGER)", `another program, with a table "payments"`,
+		},
+		"Litestream's alone": {"CREATE TABLE _litestream_seq (id INTEGER)", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "notepay.db")
+			err := runOn(t.Context(), path, "mode=rwc", func(db *sql.DB) error {
+				_, err := db.ExecContext(t.Context(), c.tables)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := Open(t.Context(), path)
+			if err == nil {
+				err = errors.Join(l.Close(), err)
+			}
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v; want %q", err, c.want)
+			}
+			tables := 0
+			err = runOn(t.Context(), path, "mode=ro", func(db *sql.DB) error {
+				return db.QueryRowContext(t.Context(), `SELECT count(*) FROM sqlite_schema`).Scan(&tables)
+			})
+			if err != nil || c.want != "" && tables != 1 {
+				t.Errorf("%d tables, %v; want nothing added", tables, err)
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package notehub
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,11 +88,13 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 				return err
 			},
 		})
-		before := len(devices)
+		before := len(seen)
 		for i, raw := range reply.records {
 			d, fields, err := decodeDevice(raw)
 			if err != nil {
 				fields = []oddRecord{{id: fmt.Sprintf("page %d, %s", page, place(i)), field: "uid"}}
+				sum := sha256.Sum256(raw)
+				seen[string(sum[:])] = true // a page of such records is one that was not read before
 			} else if d.UID, d.Spelled = n.spellings.Split(d.UID); !uid.Valid(d.UID) && !seen[d.UID] {
 				d.Unreadable = true
 				d.Problem = strings.TrimSpace(
@@ -113,7 +116,7 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 		case !reply.more:
 			n.Odd.set(oddDevices, odd...)
 			return devices, nil
-		case len(devices) == before:
+		case len(seen) == before:
 			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{
 				Outcome: upstream.Retryable,
 				Status:  200,

@@ -40,6 +40,7 @@ func TestDevicesReadsPageByPage(t *testing.T) {
 func TestDevicesFailsUnlessTheListIsComplete(t *testing.T) {
 	t.Parallel()
 	const first = `{"devices":[{"uid":"dev:1"},{"uid":"dev:2"}],"has_more":true}`
+	const odd = `{"devices":[{"serial_number":"no uid"},7,null],"has_more":true}`
 	yes := func(body string) sandbox.Outcome { return sandbox.Outcome{Status: 200, Body: body} }
 	rows := []struct {
 		name  string
@@ -66,6 +67,18 @@ func TestDevicesFailsUnlessTheListIsComplete(t *testing.T) {
 			upstream.Retryable,
 		},
 		{"the same page forever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Retryable},
+		{
+			"a page of odd records",
+			[]sandbox.Outcome{yes(first), yes(odd), yes(`{"devices":[{"uid":"dev:3"}],"has_more":false}`)},
+			3,
+			upstream.OK,
+		},
+		{
+			"the same page of odd records forever",
+			[]sandbox.Outcome{yes(first), yes(odd), yes(odd)},
+			2,
+			upstream.Retryable,
+		},
 		{
 			"two pages that overlap",
 			[]sandbox.Outcome{

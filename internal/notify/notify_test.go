@@ -141,6 +141,32 @@ func (r *reply) RoundTrip(q *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
+// A service rejects a message that is too long, and then the alert would never arrive.
+func TestLongMessagesAreCut(t *testing.T) {
+	t.Parallel()
+	long := message()
+	long.Text = strings.Repeat("Wäscherei 洗濯機 🧺\n", 1000)
+	for urls, limit := range map[string]int{
+		"ntfy://ntfy.sh/laundry": 4096,
+		"pushover://shoutrrr:abcdefghijklmnopqrstuvwxyz0123@ABCDEFGHIJKLMNOPQRSTUVWXYZ0123": 4 * 1024,
+	} {
+		r := &reply{status: http.StatusOK}
+		if err := NewSender(r).Send(t.Context(), one(t, urls), long); err != nil {
+			t.Errorf("%s: %v", urls, err)
+		}
+		var body struct{ Message string }
+		if json.Unmarshal([]byte(r.sent), &body) != nil {
+			form, _ := url.ParseQuery(r.sent)
+			body.Message = form.Get("message")
+		}
+		if n := len(body.Message); n > limit || n < limit/3 || strings.Contains(body.Message, "\ufffd") ||
+			!strings.HasSuffix(body.Message, "…") {
+			t.Errorf("%s: %d bytes, end %q; want at most %d, in whole characters", urls, n,
+				body.Message[max(0, n-10):], limit)
+		}
+	}
+}
+
 func TestSend(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ urls, address, body, header, value, answer string }{

@@ -28,6 +28,15 @@ func (m Message) whole(limit int) string {
 	return upstream.Cut(m.Title+"\n\n"+m.Text, limit-len(m.Link)-2) + withLink(m.Link)
 }
 
+// cutBytes cuts a text to a number of bytes, in whole characters.
+func cutBytes(text string, limit int) string {
+	const mark = "…"
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit-len(mark)], "") + mark
+}
+
 func withLink(link string) string {
 	if link == "" {
 		return ""
@@ -71,7 +80,9 @@ func ntfy(u *url.URL, o *options) ([]*Target, error) {
 		return nil, errors.New("priority has to be a number from 1 to 5")
 	}
 	return []*Target{{ID: idOf(u, ""), post: func(m Message) (request, error) {
-		body := map[string]any{"topic": topic, "title": m.Title, "message": m.Text, "priority": level}
+		const maxText = 4096 // bytes
+		text := cutBytes(m.Text, maxText)
+		body := map[string]any{"topic": topic, "title": m.Title, "message": text, "priority": level}
 		if m.Urgent {
 			body["priority"] = min(level+1, 5)
 		}

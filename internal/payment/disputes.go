@@ -27,8 +27,16 @@ const (
 	// The bank has taken the money. Unknown statuses count as this stage, so nothing is refunded.
 	chargeback
 	inquiryClosed // may still become a chargeback
-	disputeOver   // won, lost, or prevented before a chargeback
+	disputeOver   // won, lost, or prevented before a chargeback, also by a refund
 )
+
+// disputeRefunded is the status of older versions of Stripe's API for a dispute that ended because
+// the charge was refunded.
+const disputeRefunded = "charge_refunded"
+
+// ReadChargeAfter reports whether a dispute with a status may have ended because Stripe or the
+// operator refunded the charge, so that the charge has to be read.
+func ReadChargeAfter(status string) bool { return status == "prevented" || status == disputeRefunded }
 
 func stageOf(status string) disputeStage {
 	switch status {
@@ -36,7 +44,7 @@ func stageOf(status string) disputeStage {
 		return inquiry
 	case "warning_closed":
 		return inquiryClosed
-	case "won", "lost", "prevented":
+	case "won", "lost", "prevented", disputeRefunded:
 		return disputeOver
 	}
 	return chargeback

@@ -68,7 +68,8 @@ func TestTotalDisputes(t *testing.T) {
 			DisputeTotals{Known: true},
 		},
 		"what is over": {
-			[]Dispute{of("won", 350, "eur"), of("prevented", 350, "eur"), of("warning_closed", 350, "eur")},
+			[]Dispute{of("won", 350, "eur"), of("prevented", 350, "eur"), of("warning_closed", 350, "eur"),
+				of("charge_refunded", 350, "eur")},
 			DisputeTotals{Known: true},
 		},
 		"one of two is open": {

@@ -7,9 +7,10 @@ import (
 )
 
 // priceMatches reports whether the amount paid, with the discount of a promotion code, agrees with
-// the offer's price. A customer may pay in another currency. Then Stripe reports what it converted
-// from, or the price has its own amount in that currency. If Stripe charged the shown currency and
-// reports no conversion, nothing contradicts the price.
+// the offer's price. So does a sum of prices that equals it, to which Stripe added taxes. A
+// customer may pay in another currency. Then Stripe reports what it converted from, or the price
+// has its own amount in that currency. If Stripe charged the shown currency and reports no
+// conversion, nothing contradicts the price.
 func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	full := p.Amount + p.Discount
@@ -19,13 +20,16 @@ func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	case s.PriceCurrency != "":
 		return strings.EqualFold(s.PriceCurrency, offer.Currency) && s.PriceAmount == offer.Amount
 	case strings.EqualFold(p.Currency, offer.Currency):
-		return full == offer.Amount
+		return full == offer.Amount || taxed(s, full, offer.Amount)
 	}
 	if amount, ok := optionAmount(offer.CurrencyOptions, p.Currency); ok {
-		return full == amount
+		return full == amount || taxed(s, full, amount)
 	}
 	return s.ShownCurrency != "" && strings.EqualFold(s.ShownCurrency, p.Currency)
 }
+
+// taxed reports whether Stripe added taxes or shipping to a price, so that the customer paid more.
+func taxed(s CheckoutSession, full, price int64) bool { return full > price && s.Subtotal == price }
 
 // optionAmount returns the price's own amount in another currency, if it has one.
 func optionAmount(options, currency string) (int64, bool) {

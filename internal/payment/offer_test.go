@@ -37,6 +37,12 @@ func TestPriceMatches(t *testing.T) {
 		"a discount of another amount":             {100, "eur", CheckoutSession{Discount: 100}, false},
 		"a discount of an option":                  {350, "usd", CheckoutSession{Discount: 50}, true},
 		"a discount beside another price":          {350, "eur", CheckoutSession{Discount: 100}, false},
+		"with taxes":                               {417, "eur", CheckoutSession{Subtotal: 350}, true},
+		"with taxes and a discount":                {298, "eur", CheckoutSession{Subtotal: 350, Discount: 100}, true},
+		"with taxes, in an option":                 {476, "usd", CheckoutSession{Subtotal: 400}, true},
+		"twice":                                    {700, "eur", CheckoutSession{Subtotal: 700}, false},
+		"less than the sum of prices":              {100, "eur", CheckoutSession{Subtotal: 350}, false},
+		"twice, in an option":                      {800, "usd", CheckoutSession{Subtotal: 800}, false},
 		"shown in dollars, charged in the price's": {350, "eur", CheckoutSession{ShownCurrency: "usd"}, true},
 	} {
 		p := Payment{Amount: c.amount, Discount: c.s.Discount, Currency: c.currency, PaymentIntent: "pi_1"}

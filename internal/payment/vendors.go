@@ -101,6 +101,9 @@ type CheckoutSession struct {
 	ReceiptURL    string    // of the charge; "" if not read
 	Metadata      map[string]string
 
+	// Subtotal is the sum of the prices before discounts, taxes and shipping, in minor units of
+	// Currency; 0 if unknown.
+	Subtotal      int64
 	PriceAmount   int64  // in the price's currency and before a discount, if Stripe converted Amount from it
 	PriceCurrency string // "" without a conversion
 	ShownCurrency string // the currency shown to the customer, "" if it is Currency

@@ -19,6 +19,15 @@ type setting struct {
 	secret      bool
 }
 
+// line returns the setting as a line of the file. A backslash needs quotes, without which other
+// programs remove it.
+func (s setting) line() string {
+	if strings.Contains(s.value, `\`) && !strings.Contains(s.value, "'") {
+		return s.name + "='" + s.value + "'"
+	}
+	return s.name + "=" + s.value
+}
+
 // offer asks whether to write settings to the file. It asks again for each setting that has another
 // value there.
 func offer(d *dialog, file string, settings []setting) error {
@@ -99,7 +108,7 @@ func writeSettings(file string, settings []setting) (err error) {
 	}
 	for _, s := range settings {
 		line := regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?` + s.name + `[ \t]*[=:].*$`)
-		text := s.name + "=" + s.value
+		text := s.line()
 		if at := line.FindAllStringIndex(content, -1); len(at) > 0 {
 			last := at[len(at)-1] // the last of several lines counts
 			content = content[:last[0]] + text + content[last[1]:]

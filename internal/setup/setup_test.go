@@ -16,6 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
+	"notepay/internal/setup"
 	"notepay/internal/stripeapi"
 )
 
@@ -290,3 +291,30 @@ func TestSetupStopsDuringAQuestion(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// What is written has to be read back, also by the next question of notepay init.
+func TestWriteSettingsCanBeReadBack(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".env")
+	values := map[string]string{
+		"NOTEHUB_CLIENT_SECRET": `back\slash\`, "OPERATOR_TOKEN": `$HOME\$x-correct-horse`, "BRAND_NAME": "Joe's Wash",
+		"SUPPORT_CONTACT": "+49 30 123456", "NOTEHUB_TOKEN": "abc==", "BRAND_COLOR": "#0b6b4f",
+	}
+	names := []string{
+		"NOTEHUB_CLIENT_SECRET", "OPERATOR_TOKEN", "BRAND_NAME", "SUPPORT_CONTACT", "NOTEHUB_TOKEN", "BRAND_COLOR",
+	}
+	for range 2 { // the second time the lines are replaced
+		if err := setup.WriteSettings(file, names, values); err != nil {
+			t.Fatal(err)
+		}
+		read, err := config.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range values {
+			if read[name] != want {
+				t.Errorf("%s is read as %q; want %q", name, read[name], want)
+			}
+		}
+	}
+}

@@ -54,7 +54,7 @@ func decodeBalanceTransaction(text []byte) (f ledger.Fee, err error) {
 		Fee      int64           `json:"fee"`
 		Net      int64           `json:"net"`
 		Currency string          `json:"currency"`
-		Created  int64           `json:"created"`
+		Created  timestamp       `json:"created"`
 		Type     optional        `json:"type"`
 		Category optional        `json:"reporting_category"`
 		Source   json.RawMessage `json:"source"`
@@ -63,8 +63,13 @@ func decodeBalanceTransaction(text []byte) (f ledger.Fee, err error) {
 	if err = withID("balance transaction", w.ID, err); err != nil {
 		return f, err
 	}
-	if w.Created <= 0 || w.Currency == "" {
+	if w.Created == 0 || w.Currency == "" {
 		return f, &oddRecord{kind: "balance transaction", id: w.ID, err: errors.New("there is no time or no currency")}
+	}
+	for field, amount := range map[string]int64{"fee": w.Fee, "net": w.Net} {
+		if err := checkAmount("balance transaction", w.ID, field, amount); err != nil {
+			return f, err
+		}
 	}
 	var source struct {
 		Intent reference `json:"payment_intent"`
@@ -74,7 +79,7 @@ func decodeBalanceTransaction(text []byte) (f ledger.Fee, err error) {
 		ID:       w.ID,
 		Intent:   string(source.Intent),
 		Category: string(w.Category),
-		At:       time.Unix(w.Created, 0).UTC(),
+		At:       w.Created.time(),
 		Amount:   w.Fee,
 		Net:      w.Net,
 		Currency: w.Currency,
@@ -97,24 +102,27 @@ func (s *Client) Payouts(ctx context.Context) (list []ledger.Payout, err error) 
 	var odd []string
 	for _, record := range page.records {
 		var w struct {
-			ID       string   `json:"id"`
-			Livemode bool     `json:"livemode"`
-			Amount   int64    `json:"amount"`
-			Currency string   `json:"currency"`
-			Created  int64    `json:"created"`
-			Arrival  int64    `json:"arrival_date"`
-			Status   optional `json:"status"`
+			ID       string    `json:"id"`
+			Livemode bool      `json:"livemode"`
+			Amount   int64     `json:"amount"`
+			Currency string    `json:"currency"`
+			Created  timestamp `json:"created"`
+			Arrival  timestamp `json:"arrival_date"`
+			Status   optional  `json:"status"`
 		}
 		err := decode("payout", record, &w)
-		if err = withID("payout", w.ID, err); err != nil {
+		if err = withID("payout", w.ID, err); err == nil && w.Created == 0 {
+			err = &oddRecord{kind: "payout", id: w.ID, field: "created", err: errors.New("there is no time")}
+		}
+		if err != nil {
 			odd = append(odd, nameOf(err))
 			continue
 		}
 		list = append(list, ledger.Payout{
 			ID:        w.ID,
 			Livemode:  w.Livemode,
-			At:        time.Unix(w.Created, 0).UTC(),
-			ArrivalAt: time.Unix(w.Arrival, 0).UTC(),
+			At:        w.Created.time(),
+			ArrivalAt: w.Arrival.time(),
 			Amount:    w.Amount,
 			Currency:  w.Currency,
 			Status:    string(w.Status),

@@ -2,6 +2,7 @@ package stripeapi
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"notepay/internal/payment"
@@ -9,31 +10,32 @@ import (
 
 // dispute holds the fields of a dispute that notepay uses.
 type dispute struct {
-	ID            string            `json:"id"`
-	Status        string            `json:"status"`
-	Amount        int64             `json:"amount"`
-	Currency      string            `json:"currency"`
-	Refundable    bool              `json:"is_charge_refundable"`
-	PaymentIntent reference         `json:"payment_intent"`
-	Metadata      map[string]string `json:"metadata"`
-	Evidence      json.RawMessage   `json:"evidence_details"`
+	ID            string          `json:"id"`
+	Status        string          `json:"status"`
+	Amount        int64           `json:"amount"`
+	Currency      string          `json:"currency"`
+	Refundable    isTrue          `json:"is_charge_refundable"`
+	PaymentIntent reference       `json:"payment_intent"`
+	Metadata      metadataMap     `json:"metadata"`
+	Evidence      json.RawMessage `json:"evidence_details"`
 }
 
 // dueAt returns until when Stripe takes evidence, the zero time if it does not say. A value that
 // cannot be read counts as missing, because the dispute matters more.
 func (d *dispute) dueAt() time.Time {
 	var evidence struct {
-		DueBy int64 `json:"due_by"`
+		DueBy timestamp `json:"due_by"`
 	}
-	if json.Unmarshal(d.Evidence, &evidence) != nil || evidence.DueBy <= 0 || evidence.DueBy > 1<<40 {
+	if json.Unmarshal(d.Evidence, &evidence) != nil || evidence.DueBy == 0 {
 		return time.Time{}
 	}
-	return time.Unix(evidence.DueBy, 0)
+	return evidence.DueBy.time()
 }
 
 // decodeDispute decodes a dispute.
 func decodeDispute(text []byte) (d dispute, err error) {
 	err = decode("dispute", text, &d)
+	d.Currency = strings.ToLower(d.Currency)
 	return d, withID("dispute", d.ID, err)
 }
 
@@ -55,7 +57,7 @@ func decodeDisputes(text []byte) ([]payment.DisputeRecord, error) {
 			Status:     d.Status,
 			Amount:     d.Amount,
 			Currency:   d.Currency,
-			Refundable: d.Refundable,
+			Refundable: bool(d.Refundable),
 			DueAt:      d.dueAt(),
 		})
 	}

@@ -1,6 +1,7 @@
 package stripeapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,7 +97,7 @@ type envelope struct {
 	Object   optional        `json:"object"`
 	Type     string          `json:"type"`
 	Created  json.RawMessage `json:"created"`
-	Livemode bool            `json:"livemode"`
+	Livemode json.RawMessage `json:"livemode"`
 	Account  json.RawMessage `json:"account"`
 	Context  json.RawMessage `json:"context"`
 	Pending  json.RawMessage `json:"pending_webhooks"`
@@ -121,34 +122,41 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 		return bridge.Event{}, fmt.Errorf("%w: no id or no type", ErrMalformed)
 	}
 	event := bridge.Event{
-		ID:       e.ID,
-		Type:     e.Type,
-		Livemode: e.Livemode,
-		Pending:  pendingWebhooks(e.Pending),
-		Body:     string(kept),
-		Foreign:  isFieldSet(e.Account) || isFieldSet(e.Context),
+		ID:      e.ID,
+		Type:    e.Type,
+		Pending: pendingWebhooks(e.Pending),
+		Body:    string(kept),
+		Foreign: isFieldSet(e.Account) || isFieldSet(e.Context),
 	}
-	var ok bool
-	if event.Created, ok = eventTime(e.Created); !ok {
-		return event, malformedEvent(e.ID, errors.New("field created: no time"))
+	var timed bool
+	if event.Created, timed = eventTime(e.Created); !timed {
+		err = errors.New("field created: no time")
 	}
-	if e.Object == thinEvent || strings.HasPrefix(e.Type, "v2.") {
+	thin := e.Object == thinEvent || strings.HasPrefix(e.Type, "v2.")
+	if thin {
 		event.Skipped = "it is a thin event, which carries no object"
-		return event, nil
 	}
-	if event.Foreign { // another account's object may have any shape
-		return event, nil
+	if thin || event.Foreign { // another account's object may have any shape
+		event.Livemode = isLive(e.Livemode, nil)
+		if err != nil {
+			err = malformedEvent(e.ID, err)
+		}
+		return event, err
 	}
 	var data struct {
 		Object json.RawMessage `json:"object"`
 	}
 	kind := kindOf(e.Type)
 	if len(e.Data) > 0 {
-		err = json.Unmarshal(e.Data, &data)
+		err = cmp.Or(err, json.Unmarshal(e.Data, &data))
 	}
+	event.Livemode = isLive(e.Livemode, data.Object)
 	if kind == otherObject { // it may have any shape, too
 		event.ObjectID = idOf(data.Object)
 		event.Active, event.Limited = offerState(data.Object)
+		if !timed {
+			return event, malformedEvent(e.ID, err)
+		}
 		return event, nil
 	}
 	if err == nil {
@@ -160,6 +168,21 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 		return event, malformedEvent(e.ID, fmt.Errorf("%s: %w", e.Type, err))
 	}
 	return event, nil
+}
+
+// isLive reports whether an event is of live mode. If the event does not say so, its object tells:
+// a session by its id, others by a field of their own.
+func isLive(field json.RawMessage, object []byte) bool {
+	switch string(field) {
+	case "true", "false":
+		return string(field) == "true"
+	}
+	var o struct {
+		ID       optional `json:"id"`
+		Livemode isTrue   `json:"livemode"`
+	}
+	_ = json.Unmarshal(object, &o) // anything but an object says nothing
+	return bool(o.Livemode) || strings.HasPrefix(string(o.ID), "cs_live_")
 }
 
 // fillEvent decodes the event's object into the event.
@@ -200,7 +223,7 @@ func fillEvent(event *bridge.Event, kind objectKind, object []byte) error {
 			return err
 		}
 		event.ObjectID, event.Intent, event.Metadata = d.ID, string(d.PaymentIntent), d.Metadata
-		event.Dispute, event.Refundable = d.Status, d.Refundable
+		event.Dispute, event.Refundable = d.Status, bool(d.Refundable)
 		event.DisputeAmount, event.DisputeCurrency, event.DisputeDue = d.Amount, d.Currency, d.dueAt()
 	}
 	return nil
@@ -235,7 +258,10 @@ func malformedEvent(id string, err error) error {
 func eventTime(text json.RawMessage) (time.Time, bool) {
 	var seconds int64
 	if json.Unmarshal(text, &seconds) == nil {
-		return time.Unix(seconds, 0).UTC(), seconds > 0
+		if seconds <= 0 || seconds >= maxUnix {
+			return time.Time{}, false
+		}
+		return time.Unix(seconds, 0).UTC(), true
 	}
 	var t time.Time
 	if json.Unmarshal(text, &t) == nil {

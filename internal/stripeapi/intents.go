@@ -11,9 +11,9 @@ import (
 
 // paymentIntent holds the fields of a PaymentIntent that notepay uses.
 type paymentIntent struct {
-	ID       string            `json:"id"`
-	Status   optional          `json:"status"`
-	Metadata map[string]string `json:"metadata"`
+	ID       string      `json:"id"`
+	Status   optional    `json:"status"`
+	Metadata metadataMap `json:"metadata"`
 }
 
 // decodeIntent decodes a PaymentIntent.
@@ -24,14 +24,14 @@ func decodeIntent(text []byte) (i paymentIntent, err error) {
 
 // charge holds the fields of a charge that notepay uses.
 type charge struct {
-	ID             string            `json:"id"`
-	Created        int64             `json:"created"`
-	AmountRefunded int64             `json:"amount_refunded"`
-	Disputed       bool              `json:"disputed"`
-	PaymentIntent  reference         `json:"payment_intent"`
-	Metadata       map[string]string `json:"metadata"`
-	ReceiptURL     optional          `json:"receipt_url"`
-	Details        methodDetails     `json:"payment_method_details"`
+	ID             string        `json:"id"`
+	Created        timestamp     `json:"created"`
+	AmountRefunded int64         `json:"amount_refunded"`
+	Disputed       bool          `json:"disputed"`
+	PaymentIntent  reference     `json:"payment_intent"`
+	Metadata       metadataMap   `json:"metadata"`
+	ReceiptURL     optional      `json:"receipt_url"`
+	Details        methodDetails `json:"payment_method_details"`
 }
 
 // methodDetails hold how a charge was paid. Nothing depends on them, so they may have any shape.

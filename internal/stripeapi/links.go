@@ -23,14 +23,14 @@ const signatureKey = "installation"
 
 // paymentLink holds the fields of a Payment Link that notepay uses.
 type paymentLink struct {
-	ID              string            `json:"id"`
-	URL             string            `json:"url"`
-	Active          bool              `json:"active"`
-	Livemode        bool              `json:"livemode"`
-	Metadata        map[string]string `json:"metadata"`
-	AfterCompletion afterCompletion   `json:"after_completion"`
-	Restrictions    restrictions      `json:"restrictions"`
-	PromotionCodes  isTrue            `json:"allow_promotion_codes"`
+	ID              string          `json:"id"`
+	URL             string          `json:"url"`
+	Active          bool            `json:"active"`
+	Livemode        bool            `json:"livemode"`
+	Metadata        metadataMap     `json:"metadata"`
+	AfterCompletion afterCompletion `json:"after_completion"`
+	Restrictions    restrictions    `json:"restrictions"`
+	PromotionCodes  isTrue          `json:"allow_promotion_codes"`
 }
 
 // afterCompletion holds where a link leads after the payment. Another shape counts as nowhere, so

@@ -17,17 +17,48 @@ import (
 
 // price holds the fields of a price that notepay uses.
 type price struct {
-	ID              string                    `json:"id"`
-	Active          bool                      `json:"active"`
-	Nickname        optional                  `json:"nickname"`
-	Currency        string                    `json:"currency"`
-	UnitAmount      *int64                    `json:"unit_amount"` // null: a fraction, or not fixed
-	BillingScheme   optional                  `json:"billing_scheme"`
-	Recurring       *json.RawMessage          `json:"recurring"`
-	CustomAmount    *json.RawMessage          `json:"custom_unit_amount"`
-	Metadata        map[string]string         `json:"metadata"`
-	Product         product                   `json:"product"`
-	CurrencyOptions map[string]currencyOption `json:"currency_options"`
+	ID              string            `json:"id"`
+	Active          bool              `json:"active"`
+	Nickname        optional          `json:"nickname"`
+	Currency        string            `json:"currency"`
+	UnitAmount      *int64            `json:"unit_amount"` // null: a fraction, or not fixed
+	BillingScheme   optional          `json:"billing_scheme"`
+	Recurring       *json.RawMessage  `json:"recurring"`
+	CustomAmount    *json.RawMessage  `json:"custom_unit_amount"`
+	Transform       quantityTransform `json:"transform_quantity"`
+	Metadata        metadataMap       `json:"metadata"`
+	Product         product           `json:"product"`
+	CurrencyOptions currencyOptions   `json:"currency_options"`
+}
+
+// quantityTransform says whether Stripe divides the quantity and rounds it down, so that one unit
+// costs nothing. Another shape counts as no division.
+type quantityTransform struct{ free bool }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (q *quantityTransform) UnmarshalJSON(text []byte) error {
+	var object struct {
+		DivideBy int64    `json:"divide_by"`
+		Round    optional `json:"round"`
+	}
+	*q = quantityTransform{}
+	if json.Unmarshal(text, &object) == nil {
+		q.free = object.DivideBy > 1 && object.Round == "down"
+	}
+	return nil
+}
+
+// currencyOptions are a price's amounts in other currencies. Another shape counts as none.
+type currencyOptions map[string]currencyOption
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *currencyOptions) UnmarshalJSON(text []byte) error {
+	var options map[string]currencyOption
+	*c = nil
+	if json.Unmarshal(text, &options) == nil {
+		*c = options
+	}
+	return nil
 }
 
 // currencyOption holds a price's amount in another currency. Another shape counts as none.
@@ -77,6 +108,7 @@ func (p *product) UnmarshalJSON(text []byte) error {
 // decodePrice decodes a price.
 func decodePrice(text []byte) (p price, err error) {
 	err = decode("price", text, &p)
+	p.Currency = strings.ToLower(p.Currency)
 	return p, withID("price", p.ID, err)
 }
 
@@ -117,8 +149,12 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 		return rejected("is recurring: machines need a one-time price")
 	case price.BillingScheme == "tiered" || price.CustomAmount != nil:
 		return rejected("has no fixed amount")
+	case price.Transform.free:
+		return rejected("divides the quantity and rounds down, so one unit costs nothing")
 	case price.UnitAmount == nil:
 		return rejected("has a fraction of the smallest unit as its amount")
+	case *price.UnitAmount < 0 || *price.UnitAmount > maxAmount:
+		return rejected("has an impossible amount")
 	}
 	plan := payment.Offer{
 		PriceID:         priceID,

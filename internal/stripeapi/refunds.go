@@ -19,16 +19,19 @@ import (
 // decodeRefund decodes a refund and its metadata.
 func decodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]string, err error) {
 	var w struct {
-		Object        string            `json:"object"`
-		ID            string            `json:"id"`
-		Amount        int64             `json:"amount"`
-		Status        string            `json:"status"` // may be null
-		PaymentIntent reference         `json:"payment_intent"`
-		Metadata      map[string]string `json:"metadata"`
-		Destination   json.RawMessage   `json:"destination_details"`
+		Object        string          `json:"object"`
+		ID            string          `json:"id"`
+		Amount        int64           `json:"amount"`
+		Status        string          `json:"status"` // may be null
+		PaymentIntent reference       `json:"payment_intent"`
+		Metadata      metadataMap     `json:"metadata"`
+		Destination   json.RawMessage `json:"destination_details"`
 	}
 	err = decode("refund", text, &w)
 	if err = withID("refund", w.ID, err); err != nil {
+		return r, nil, err
+	}
+	if err := checkAmount("refund", w.ID, "amount", w.Amount); err != nil {
 		return r, nil, err
 	}
 	if w.Object != "" && w.Object != "refund" { // its amount was not refunded

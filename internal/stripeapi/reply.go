@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/stripe/stripe-go/v82"
 
@@ -162,6 +164,79 @@ func (b *isTrue) UnmarshalJSON(text []byte) error {
 	*b = string(text) == "true"
 	return nil
 }
+
+// metadataMap is what programs and people attach to an object. Stripe documents texts. Another
+// value is kept as its JSON text, because it must not hide the others.
+type metadataMap map[string]string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *metadataMap) UnmarshalJSON(text []byte) error {
+	var texts map[string]string
+	if json.Unmarshal(text, &texts) == nil {
+		*m = texts
+		return nil
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(text, &values); err != nil {
+		return err
+	}
+	*m = make(metadataMap, len(values))
+	for name, value := range values {
+		var plain string
+		if json.Unmarshal(value, &plain) != nil {
+			plain = string(value)
+		}
+		(*m)[name] = plain
+	}
+	return nil
+}
+
+// maxAmount is the largest amount of one payment in any currency, in minor units: Stripe takes at
+// most twelve digits. Sums of larger ones could overflow, and then no total could be shown.
+const maxAmount = 999_999_999_999
+
+// checkAmount returns an *oddRecord for an amount that no object of Stripe's has.
+func checkAmount(kind, id, field string, amount int64) error {
+	if amount >= -maxAmount && amount <= maxAmount {
+		return nil
+	}
+	return &oddRecord{kind: kind, id: id, field: field, err: errors.New("it has more than twelve digits")}
+}
+
+// optionalAmount is an amount on which no sum depends. Anything else than a whole number decodes to
+// 0.
+type optionalAmount int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *optionalAmount) UnmarshalJSON(text []byte) error {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		n = 0
+	}
+	*a = optionalAmount(n)
+	return nil
+}
+
+// maxUnix is the year 10000 in Unix seconds. JSON has no later times, so an answer with one would
+// fail as a whole.
+const maxUnix = 253_402_300_800
+
+// timestamp is a time in Unix seconds. Anything else decodes to 0, the time that Stripe's objects
+// never have.
+type timestamp int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *timestamp) UnmarshalJSON(text []byte) error {
+	seconds, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil || seconds < 0 || seconds >= maxUnix {
+		seconds = 0
+	}
+	*t = timestamp(seconds)
+	return nil
+}
+
+// time returns the time in UTC.
+func (t timestamp) time() time.Time { return time.Unix(int64(t), 0).UTC() }
 
 // reference is the id of another object. Stripe sends it as a string, as null, or as the expanded
 // object.

@@ -57,7 +57,7 @@ func TestListsKeepTheOthersBesideAnOddRecord(t *testing.T) {
 			listOf(
 				`{"id":"cs_odd","status":"complete","payment_status":"paid","amount_total":{},"currency":"eur"}`,
 				`{"id":"cs_charge","status":"complete","payment_intent":{"id":"pi_2","latest_charge":{"id":"ch_2",`+
-					`"created":"now"}}}`,
+					`"amount_refunded":"all"}}}`,
 				`null`,
 				fixture.With(cs, `"mode"`, `"customer_details":7,"line_items":"x","automatic_tax":[],"mode"`),
 			),
@@ -68,7 +68,7 @@ func TestListsKeepTheOthersBesideAnOddRecord(t *testing.T) {
 			t.Errorf("sessions %+v; want the good one", sessions)
 		}
 		if len(odd) != 3 || !strings.Contains(odd[0], "cs_odd (amount_total)") ||
-			!strings.Contains(odd[1], "cs_charge (created)") {
+			!strings.Contains(odd[1], "cs_charge (amount_refunded)") {
 			t.Errorf("odd sessions: %q", odd)
 		}
 		// Without one refund the refunded sum is unknown.

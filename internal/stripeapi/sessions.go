@@ -21,26 +21,58 @@ import (
 
 // checkoutSession holds the fields of a Checkout Session that notepay uses.
 type checkoutSession struct {
-	ID            string            `json:"id"`
-	Livemode      bool              `json:"livemode"`
-	Mode          string            `json:"mode"`
-	Status        string            `json:"status"`
-	PaymentStatus string            `json:"payment_status"`
-	AmountTotal   *int64            `json:"amount_total"`
-	Currency      string            `json:"currency"`
-	Created       int64             `json:"created"`
-	Metadata      map[string]string `json:"metadata"`
-	PaymentLink   reference         `json:"payment_link"`
-	PaymentIntent expandedIntent    `json:"payment_intent"`
-	Totals        totalDetails      `json:"total_details"`
-	Conversion    struct {
+	ID            string         `json:"id"`
+	Livemode      bool           `json:"livemode"`
+	Mode          string         `json:"mode"`
+	Status        string         `json:"status"`
+	PaymentStatus string         `json:"payment_status"`
+	AmountTotal   *int64         `json:"amount_total"`
+	Currency      string         `json:"currency"`
+	Created       timestamp      `json:"created"`
+	Metadata      metadataMap    `json:"metadata"`
+	PaymentLink   reference      `json:"payment_link"`
+	PaymentIntent expandedIntent `json:"payment_intent"`
+	Subtotal      optionalAmount `json:"amount_subtotal"`
+	Totals        totalDetails   `json:"total_details"`
+	Conversion    conversion     `json:"currency_conversion"`
+	Presentment   presentment    `json:"presentment_details"`
+}
+
+// conversion holds from what Stripe converted the amount. Another shape counts as no conversion, so
+// that the amount is compared with the price itself.
+type conversion struct {
+	total, subtotal int64
+	currency        string
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *conversion) UnmarshalJSON(text []byte) error {
+	var object struct {
 		AmountTotal    int64  `json:"amount_total"`
 		AmountSubtotal int64  `json:"amount_subtotal"`
 		SourceCurrency string `json:"source_currency"`
-	} `json:"currency_conversion"`
-	Presentment struct {
-		Currency string `json:"presentment_currency"`
-	} `json:"presentment_details"`
+	}
+	*c = conversion{}
+	if json.Unmarshal(text, &object) == nil {
+		*c = conversion{object.AmountTotal, object.AmountSubtotal, object.SourceCurrency}
+	}
+	return nil
+}
+
+// presentment holds the currency that the customer saw. Another shape counts as that of the
+// session.
+type presentment struct{ currency string }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *presentment) UnmarshalJSON(text []byte) error {
+	var object struct {
+		Currency optional `json:"presentment_currency"`
+	}
+	*p = presentment{}
+	if json.Unmarshal(text, &object) == nil {
+		p.currency = string(object.Currency)
+	}
+	return nil
 }
 
 // totalDetails holds what promotion codes took off the price. Another shape counts as no discount, so
@@ -53,7 +85,7 @@ func (d *totalDetails) UnmarshalJSON(text []byte) error {
 		AmountDiscount int64 `json:"amount_discount"`
 	}
 	*d = totalDetails{}
-	if json.Unmarshal(text, &object) == nil {
+	if json.Unmarshal(text, &object) == nil && object.AmountDiscount <= maxAmount {
 		d.discount = max(object.AmountDiscount, 0)
 	}
 	return nil
@@ -112,10 +144,17 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 	if err = withID("session", w.ID, err); err != nil {
 		return s, false, err
 	}
-	paid := w.PaymentStatus == "paid" && (w.Status == "complete" || w.Status == "") && w.Metadata["device_uid"] != ""
-	if paid && (w.AmountTotal == nil || w.Currency == "") { // a refund would have no amount
+	paid := (w.PaymentStatus == "paid" || w.PaymentIntent.status == "succeeded" ||
+		w.PaymentIntent.status == "requires_capture") &&
+		(w.Status == "complete" || w.Status == "") && w.Metadata["device_uid"] != ""
+	if paid && (w.AmountTotal == nil || *w.AmountTotal < 0 || w.Currency == "") { // a refund would have no amount
 		err := errors.New("it is paid, and no amount is named")
 		return s, false, &oddRecord{kind: "session", id: w.ID, field: "amount_total", err: err}
+	}
+	if w.AmountTotal != nil {
+		if err := checkAmount("session", w.ID, "amount_total", *w.AmountTotal); err != nil {
+			return s, false, err
+		}
 	}
 	s = payment.CheckoutSession{
 		ID:            w.ID,
@@ -124,24 +163,27 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 		IntentStatus:  w.PaymentIntent.status,
 		PaymentIntent: w.PaymentIntent.id,
 		PaymentLink:   string(w.PaymentLink),
-		Currency:      w.Currency,
+		Currency:      strings.ToLower(w.Currency),
 		Livemode:      w.Livemode,
-		Created:       time.Unix(w.Created, 0).UTC(),
+		Created:       w.Created.time(),
 		Metadata:      w.Metadata,
-		PriceAmount:   w.Conversion.AmountTotal,
-		PriceCurrency: w.Conversion.SourceCurrency,
-		ShownCurrency: w.Presentment.Currency,
+		PriceAmount:   w.Conversion.total,
+		PriceCurrency: w.Conversion.currency,
+		ShownCurrency: w.Presentment.currency,
+		Subtotal:      int64(w.Subtotal),
 		Discount:      w.Totals.discount,
 	}
-	if s.Discount > 0 && w.Conversion.AmountSubtotal > 0 {
-		s.PriceAmount = w.Conversion.AmountSubtotal
+	if s.Discount > 0 && w.Conversion.subtotal > 0 {
+		s.PriceAmount = w.Conversion.subtotal
 	}
 	if w.AmountTotal != nil {
 		s.Amount = *w.AmountTotal
 	}
-	if c := w.PaymentIntent.latestCharge; c != nil && c.Created > 0 {
-		// The session may have been opened long before it was paid.
-		s.PaidAt = time.Unix(c.Created, 0).UTC()
+	if c := w.PaymentIntent.latestCharge; c != nil {
+		if c.Created > 0 {
+			// The session may have been opened long before it was paid.
+			s.PaidAt = c.Created.time()
+		}
 		s.Refunded, s.Disputed = c.AmountRefunded, c.Disputed
 		s.ReceiptURL, s.CardLast4 = string(c.ReceiptURL), c.Details.last4
 	}

@@ -23,6 +23,9 @@ type Hours struct {
 	text  string // as it was written
 }
 
+// clockLayout is what clocks show.
+const clockLayout = "2006-01-02 15:04"
+
 // span is a part of the week, in minutes since Monday 0:00.
 type span struct{ from, to int }
 
@@ -43,7 +46,10 @@ func ParseHours(text string, zone *time.Location) (h *Hours, why string) {
 	if hasZone {
 		var err error
 		place = strings.TrimSpace(place)
-		if zone, err = zones.Named(place); err != nil || place == "" || place == "Local" {
+		if zone, err = zones.Named(place); err != nil { // case does not matter, as in the rules
+			zone, err = zones.Named(zones.Spelled(place))
+		}
+		if err != nil || place == "" || place == "Local" {
 			return nil, fmt.Sprintf("names no time zone such as Europe/Berlin: %.40q", place)
 		}
 	}
@@ -151,6 +157,14 @@ func (h *Hours) Next(t time.Time) (next time.Time) {
 			ahead = 7
 		}
 		at := time.Date(local.Year(), local.Month(), local.Day()+ahead, 0, s.from%minutesOfDay, 0, 0, h.zone)
+		// When clocks are set back, they show some times twice. The first one that is still to come
+		// counts.
+		_, there := at.Zone()
+		_, here := local.Zone()
+		twin := at.Add(time.Duration(there-here) * time.Second)
+		if twin.Format(clockLayout) == at.Format(clockLayout) && twin.After(t) && (twin.Before(at) || !at.After(t)) {
+			at = twin
+		}
 		if next.IsZero() || at.Before(next) {
 			next = at
 		}

@@ -20,6 +20,7 @@ func TestParseHours(t *testing.T) {
 		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-11-30 22:00", "2026-12-01 06:00"},
 		{"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin", "2026-12-05 20:00", "2026-12-07 06:00"},
 		{"  mo – fr  6-22 ,sa 8-20;  Europe/Berlin ", "2026-12-05 07:00", "2026-12-05 08:00"},
+		{"Mo-Fr 06:00-22:00; america/NEW_YORK", "2026-11-30 07:00", "2026-11-30 06:00"},
 		{"Monday-Friday: 6:00 - 22:00", "2026-12-06 12:00", "2026-12-07 06:00"},
 		{"06:00-22:00", "2026-12-06 23:00", "2026-12-07 06:00"},
 		{"00:00-24:00", "2026-12-06 23:59", ""},
@@ -41,6 +42,25 @@ func TestParseHours(t *testing.T) {
 			t.Errorf("%q is open at %s: %v", c.text, c.at, h.Open(at))
 		} else if next := h.Next(at.UTC()).Format("2006-01-02 15:04"); c.next != "" && next != c.next {
 			t.Errorf("%q at %s: it opens at %s; want %s", c.text, c.at, next, c.next)
+		}
+	}
+	// At 3:00 summer time the clocks are set back to 2:00, and show 2:30 once more.
+	h, why := ParseHours("Su 02:30-04:00", berlin)
+	if why != "" {
+		t.Fatal(why)
+	}
+	for at, next := range map[string]string{
+		"2026-10-25T00:15:00Z": "2026-10-25T00:30:00Z", // 2:15 summer time
+		"2026-10-25T00:45:00Z": "",
+		"2026-10-25T01:15:00Z": "2026-10-25T01:30:00Z", // 2:15 winter time
+		"2026-10-25T01:30:00Z": "",
+		"2026-10-25T03:00:00Z": "2026-11-01T01:30:00Z",
+	} {
+		now, _ := time.Parse(time.RFC3339, at)
+		if h.Open(now) != (next == "") {
+			t.Errorf("open at %s: %v", at, h.Open(now))
+		} else if got := h.Next(now).UTC().Format(time.RFC3339); next != "" && got != next {
+			t.Errorf("at %s it opens at %s; want %s", at, got, next)
 		}
 	}
 	for _, text := range []string{

@@ -26,12 +26,21 @@ type Rules struct {
 // machine.
 const MinLifetime = 10 * time.Second
 
+// MaxDuration bounds a lifetime and all other times of the settings. Sums of longer ones could
+// overflow.
+const MaxDuration = 10 * 365 * 24 * time.Hour
+
+// TooLong says why a time above MaxDuration is not possible.
+const TooLong = "at most 87600h, which are ten years"
+
 // Lifetime returns why credits cannot have the lifetime d, or "" if they can. A credit with the
 // lifetime 0 never expires.
 func (r Rules) Lifetime(d time.Duration) string {
 	switch {
 	case d < 0 || d > 0 && d < MinLifetime:
 		return fmt.Sprintf("at least %s, or 0 to never expire", MinLifetime)
+	case d > MaxDuration:
+		return TooLong + "; 0 to never expire"
 	case d == 0 && r.ConfirmWithin > 0:
 		return "has to be above 0 where CONFIRM_WITHIN is set"
 	case d == 0 && r.Signed:

@@ -29,6 +29,8 @@ func TestParseLifetime(t *testing.T) {
 		{plain, "", 0, "duration"},
 		{plain, "10 m", 0, "duration"},
 		{plain, "9999999999h", 0, "duration"},
+		{plain, "87600h", 87_600 * time.Hour, ""},
+		{plain, "2562047h", 0, "at most 87600h"},
 		{confirming, "0", 0, "CONFIRM_WITHIN"},
 		{confirming, "20s", 20 * time.Second, ""},
 		{polling, "5m", 0, "POLL_INTERVAL"},

@@ -61,7 +61,7 @@ func readable(given string) (code string, ok bool) {
 			return -1
 		}
 		return r
-	}, strings.ToUpper(given))
+	}, strings.ToUpper(Plain(given)))
 	return code, strings.Trim(code, alphabet) == ""
 }
 

@@ -31,6 +31,10 @@ func TestParseCode(t *testing.T) {
 		" w3 7f ":                               "W37F",
 		"w3\u20117f":                            "W37F",
 		"W3-7F-QK":                              "W37FQK",
+		"\u2068W3-7F\u2069":                     "W37F", // as an Arabic text isolates it
+		"Ｗ３－７Ｆ":                                 "W37F", // of a CJK keyboard
+		"W\u0663-\u06f7F.":                      "W37F", // with Arabic and Persian digits
+		"(W3-7F)\u200b":                         "W37F",
 		"W3":                                    "",
 		"W3-7":                                  "",
 		"W3-7F-QK-AC-DD":                        "",
@@ -53,5 +57,18 @@ func TestCodesAreSpread(t *testing.T) {
 	}
 	if len(seen) < 990 {
 		t.Errorf("1000 devices have %d short codes; want almost all different", len(seen))
+	}
+}
+
+func TestParseStartCode(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"K7QM4-6XPDA": "K7QM46XPDA", "k7qm4 6xpda": "K7QM46XPDA", "K7QM4-6XPDA\u2069": "K7QM46XPDA",
+		"K7QM4-6XPDA.": "K7QM46XPDA", "Ｋ７ＱＭ４－６ＸＰＤＡ": "K7QM46XPDA", "K\u0667QM\u0664-\u0666XPDA": "K7QM46XPDA",
+		"K7QM4-6XPD": "", "K7QM4-6XPD0": "", "K7QM4/6XPDA": "",
+	} {
+		if got, ok := uid.ParseStartCode(given); got != want || ok != (want != "") {
+			t.Errorf("%q is %q, %v; want %q", given, got, ok, want)
+		}
 	}
 }

@@ -65,13 +65,10 @@ func Parse(given string) (key string, ok bool) {
 		}
 		given = plain
 	}
-	key = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) || unicode.IsControl(r) { // for example a zero-width space
-			return -1
-		}
-		return r
-	}, norm.NFKC.String(given))
-	key = strings.Trim(Key(key), `"'<>.,;`+"`")
+	key = Key(Plain(given))
+	if i := strings.IndexAny(key, "?&#"); i >= 0 && (Valid(key[:i]) || bare.MatchString(key[:i])) {
+		key = key[:i] // a tracker or another parameter was added behind it
+	}
 	if i := strings.LastIndex(key, prefix); i > 0 && strings.ContainsAny(key[:i], "/=") {
 		key, _, _ = strings.Cut(key[i:], "/")
 		key = key[:len(key)-len(strings.TrimLeft(key, "abcdefghijklmnopqrstuvwxyz0123456789-_.:"))]
@@ -83,6 +80,40 @@ func Parse(given string) (key string, ok bool) {
 		return "", false
 	}
 	return key, true
+}
+
+// around holds what stands around a UID, a code or an address in a text, and is no part of it.
+const around = `"'<>.,;()` + "`"
+
+// Plain returns a text as it was meant, whatever keyboard typed it and whatever program passed it
+// on. It makes full-width letters and the digits of other scripts plain ones, and drops invisible
+// characters, spaces and punctuation marks around the text.
+func Plain(text string) string {
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Cf, r) || unicode.IsControl(r): // for example a zero-width space
+			return -1
+		case r > unicode.MaxASCII && unicode.IsDigit(r):
+			return digit(r)
+		}
+		return r
+	}, norm.NFKC.String(text))
+	return strings.TrimSpace(strings.Trim(strings.TrimSpace(plain), around))
+}
+
+// digit returns the plain digit of the same value. Each script has its ten digits in a row.
+func digit(r rune) rune {
+	for _, digits := range unicode.Nd.R16 {
+		if lo, hi := rune(digits.Lo), rune(digits.Hi); lo <= r && r <= hi {
+			return '0' + (r-lo)%10
+		}
+	}
+	for _, digits := range unicode.Nd.R32 {
+		if lo, hi := rune(digits.Lo), rune(digits.Hi); lo <= r && r <= hi {
+			return '0' + (r-lo)%10
+		}
+	}
+	return r
 }
 
 // Of returns the key of a UID that an operator gave. The device need not fit on a sticker.

@@ -33,6 +33,24 @@ func Named(name string) (*time.Location, error) {
 	return zone, err
 }
 
+// Spelled returns the name of a zone in the spelling of the database, or the name itself if there
+// is no such zone.
+func Spelled(name string) string {
+	all, err := unpacked()
+	if err != nil {
+		return name
+	}
+	index, _, _ := bytes.Cut(all, []byte("\n\n"))
+	for line := range strings.Lines(string(index)) {
+		for _, zone := range strings.Fields(line)[1:] { // behind the size
+			if strings.EqualFold(zone, name) {
+				return zone
+			}
+		}
+	}
+	return name
+}
+
 // unpacked returns all zones. They are unpacked once, because many machines may have opening hours.
 var unpacked = sync.OnceValues(func() ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(packed))

@@ -125,3 +125,15 @@ func TestLoad(t *testing.T) {
 		}
 	}
 }
+
+func TestSpelled(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"europe/berlin": "Europe/Berlin", "AMERICA/NEW_YORK": "America/New_York", "utc": "UTC", "cet": "CET",
+		"Europe/Berlin": "Europe/Berlin", "Europe/Bonn": "Europe/Bonn", "": "", "2962": "2962",
+	} {
+		if got := Spelled(name); got != want {
+			t.Errorf("%q is %q; want %q", name, got, want)
+		}
+	}
+}

@@ -163,7 +163,7 @@ func TestPaymentsAreListed(t *testing.T) {
 		even, odd := links[0].DeviceUID, links[1].DeviceUID
 		for query, want := range map[string]int{
 			"limit=200": 7, "limit=7": 7, "limit=1": 1, "device=" + even: at[even], "device=" + odd: at[odd],
-			"device=dev:none": 0, "money=paid": 7, "money=refunded": 0,
+			"device=dev:none": 0, "money=paid": 7, "money=refunded": 0, "money=": 7, "machine=failed": 0,
 			"machine=sent": 7, "machine=queued": 0, "attention=true": 1, "attention=1": 1, "attention=false": 6,
 			"device=" + odd + "&attention=true&money=paid&machine=sent": 1, "device=" + even + "&attention=true": 0,
 		} {
@@ -180,7 +180,9 @@ func TestPaymentsRejectsBadParameters(t *testing.T) {
 		for query, code := range map[string]string{
 			"limit=0": "bad_limit", "limit=-1": "bad_limit", "limit=201": "bad_limit", "limit=all": "bad_limit",
 			"limit=1.5": "bad_limit", "limit=99999999999999999999": "bad_limit",
-			"attention=perhaps": "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor",
+			"money=Paid": "bad_money", "money=disputd": "bad_money", "machine=running": "bad_machine",
+			"money=paid&machine=%00": "bad_machine",
+			"attention=perhaps":      "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor",
 			"cursor=x-cr_1": "bad_cursor", "cursor=99999999999999999999-cr_1": "bad_cursor",
 		} {
 			f.Answers(query, f.AsOperator("/api/payments?"+query), http.StatusBadRequest,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/people"
 	"notepay/internal/uid"
+	"notepay/internal/upstream"
 )
 
 // decision is the body of a request that changes something.
@@ -36,19 +38,25 @@ func readDecision(r *http.Request) (d decision, err error) {
 		Amount json.RawMessage `json:"amount"`
 		Reason string          `json:"reason"`
 	}
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	if err = decoder.Decode(&body); errors.Is(err, io.EOF) {
+	text, err := io.ReadAll(r.Body)
+	if err == nil && len(bytes.TrimSpace(text)) == 0 {
 		return d, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err == nil {
+		err = decoder.Decode(&body)
 	}
 	switch {
 	case err != nil:
-	case decoder.More():
+	case !json.Valid(text):
 		err = errors.New("something follows it")
+	case namesTwice(text):
+		err = errors.New("a field is there twice")
 	case body == nil || string(body.Amount) == "null":
 		err = errors.New("null is no decision")
 	default:
-		d.Reason = strings.TrimSpace(body.Reason)
+		d.Reason = strings.TrimSpace(upstream.Printable(body.Reason))
 		if body.Amount != nil {
 			err = json.Unmarshal(body.Amount, &d.Amount)
 		}
@@ -61,6 +69,27 @@ func readDecision(r *http.Request) (d decision, err error) {
 		return d, NewError(http.StatusBadRequest, "bad_reason", "reason is too long")
 	}
 	return d, nil
+}
+
+// namesTwice reports whether a JSON object has two members of one name, of which Go would take the
+// last. It ignores case, as Go does.
+func namesTwice(object []byte) bool {
+	names := map[string]bool{}
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	_, err := decoder.Token() // the brace
+	for err == nil && decoder.More() {
+		var name json.Token
+		var value json.RawMessage
+		if name, err = decoder.Token(); err == nil {
+			err = decoder.Decode(&value)
+		}
+		text, _ := name.(string)
+		if text = strings.ToLower(text); names[text] {
+			return true
+		}
+		names[text] = true
+	}
+	return false
 }
 
 // change applies a decision to the payment or device with an id. also runs in its transaction.

@@ -3,7 +3,9 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"notepay/internal/ledger"
@@ -127,6 +129,30 @@ const (
 	maxPageSize     = 200
 )
 
+// moneyWords returns the words of the selector money.
+func moneyWords() []payment.FundsStatus {
+	return []payment.FundsStatus{
+		payment.Authorized, payment.Capturing, payment.CaptureFailed, payment.Paid, payment.Canceling, payment.Canceled,
+		payment.Refunding, payment.Refunded, payment.RefundFailed, payment.Disputed, payment.DisputeLost,
+	}
+}
+
+// machineWords returns the words of the selector machine.
+func machineWords() []payment.DeliveryStatus {
+	return []payment.DeliveryStatus{
+		payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed,
+	}
+}
+
+// words joins words for a message.
+func words[T ~string](list []T) string {
+	var all []string
+	for _, word := range list {
+		all = append(all, string(word))
+	}
+	return strings.Join(all, ", ")
+}
+
 // Payments answers with a page of payments, newest first.
 func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
@@ -134,11 +160,17 @@ func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := uid.Of(q.Get("device")); v != "" {
 		f.Devices = []string{v}
 	}
-	if v := q.Get("money"); v != "" {
-		f.Funds = []payment.FundsStatus{payment.FundsStatus(v)}
+	if v := payment.FundsStatus(q.Get("money")); v != "" {
+		if !slices.Contains(moneyWords(), v) {
+			return NewError(http.StatusBadRequest, "bad_money", "money must be one of "+words(moneyWords()))
+		}
+		f.Funds = []payment.FundsStatus{v}
 	}
-	if v := q.Get("machine"); v != "" {
-		f.Delivery = []payment.DeliveryStatus{payment.DeliveryStatus(v)}
+	if v := payment.DeliveryStatus(q.Get("machine")); v != "" {
+		if !slices.Contains(machineWords(), v) {
+			return NewError(http.StatusBadRequest, "bad_machine", "machine must be one of "+words(machineWords()))
+		}
+		f.Delivery = []payment.DeliveryStatus{v}
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)

@@ -78,6 +78,36 @@ func TestIdempotencyKey(t *testing.T) {
 	})
 }
 
+// A missing amount refunds everything, so a partial refund that was sent wrongly must not pass.
+func TestDecisionsRefuseAnAmbiguousBody(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		session := f.Buy(sandbox.PayOptions{})
+		f.Notehub.Fetch(fixture.Washer, "payment.qi")
+		f.Pass(11 * time.Minute)
+		refund := "/api/payments/" + session.ID + "/refund"
+		for _, body := range []string{
+			`{}}`, `{}},"amount":50}`, `{}]`, `{"reason":"x"}}`, `{} {}`, `{}0`, `{"amount":50,"amount":100}`,
+			`{"amount":50,"Amount":100}`, `{"amount":100,"reason":"a","reason":"b"}`,
+			`{"amount":50.0}`, `{"amount":5e1}`,
+			`{"amount":[50]}`, `{"amount":{}}`, `{"amount":true}`, `[]`, `[{"amount":50}]`, `50`, `"50"`, `amount=50`,
+			"\ufeff" + `{"amount":50}`, `{"amount":50`, `{"amount":99999999999999999999}`,
+		} {
+			f.Answers(body, f.Posts(refund, body, ""), http.StatusBadRequest, `"code":"bad_body"`)
+		}
+		for _, body := range []string{`{"amount":0}`, `{"amount":-1}`} {
+			f.Answers(body, f.Posts(refund, body, ""), http.StatusBadRequest, `"code":"bad_amount"`)
+		}
+		f.Pass(time.Second)
+		if n := f.Stripe.Count("POST /v1/refunds"); n != 0 {
+			f.Errorf("%d refunds at Stripe; want none", n)
+		}
+		f.Answers("with spaces around it", f.Posts(refund, " \n {\"amount\" : 50 } \r\n", ""), http.StatusOK, "")
+		f.Answers("spaces alone", f.Posts(refund, " \n ", ""), http.StatusOK, "")
+	})
+}
+
 func TestIdempotencyKeyOfAStart(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {

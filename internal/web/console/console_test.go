@@ -66,6 +66,7 @@ func TestPages(t *testing.T) {
 			"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404,
 			"/operator/stickers/dev:none.svg": 404, "/operator/payments?cursor=x": 400,
 			"/operator/payments?from=x": 400, "/operator/events?cursor=x": 400, "/operator/payments.csv?to=x": 400,
+			"/operator/payments.csv?q=cr_none": 404,
 		} {
 			if w := b.Send("GET", path, ""); w.Code != status || !strings.Contains(w.Body.String(), "<h1>") {
 				f.Errorf("%s: %d; want a page with %d", path, w.Code, status)

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -82,9 +83,12 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	}
 	search := query.Search
 	search.MaxScan, search.Limit = ledger.MaxScan, exportBatch
-	list, next, err := c.Ledger.Payments(r.Context(), search) // before the answer begins, so that it can be an error
-	if errors.Is(err, ledger.ErrCursor) {
+	list, next, err := c.firstToExport(r.Context(), query.Key, search)
+	switch {
+	case errors.Is(err, ledger.ErrCursor):
 		return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
+	case errors.Is(err, ledger.ErrNotFound):
+		return c.problem(w, r, http.StatusNotFound, "No payment has this reference, Checkout Session or PaymentIntent.")
 	}
 	if err != nil {
 		return err
@@ -121,6 +125,18 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 		err = totals.write(out, "")
 	}
 	return errors.Join(err, out.Flush())
+}
+
+// firstToExport returns the first payments of an export, before the answer begins, so that it can
+// be an error. A reference finds one payment.
+func (c *Console) firstToExport(ctx context.Context, key string, search ledger.Filter) (
+	list []payment.Payment, next string, err error,
+) {
+	if key == "" {
+		return c.Ledger.Payments(ctx, search)
+	}
+	p, err := c.Ledger.Payment(ctx, key)
+	return []payment.Payment{p}, "", err
 }
 
 type auditPage struct {

@@ -242,11 +242,12 @@ func (w *searchQuery) device(text string, named func(text string) []entry) {
 		w.read("machine whose name was or contained “{what}”", "what", text)
 		return
 	}
-	for _, d := range list {
-		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
-			list = []entry{d} // without devices with longer names
-			break
-		}
+	// Without devices with longer names. Several devices may have the same one.
+	same := slices.DeleteFunc(slices.Clone(list), func(d entry) bool {
+		return d.UID != strings.ToLower(text) && !strings.EqualFold(d.Name, text)
+	})
+	if len(same) > 0 {
+		list = same
 	}
 	for _, d := range list {
 		w.Search.Devices = append(w.Search.Devices, d.UID)

@@ -20,6 +20,9 @@ func TestReadSearch(t *testing.T) {
 				{Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}},
 				{Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}},
 				{Device: ledger.Device{UID: "dev:4", Name: "Locker 4242"}},
+				{Device: ledger.Device{UID: "dev:a", Name: "Shower"}},
+				{Device: ledger.Device{UID: "dev:b", Name: "shower"}}, // two machines may have one name
+				{Device: ledger.Device{UID: "dev:c", Name: "Shower 2"}},
 			}),
 			text,
 		)
@@ -52,6 +55,7 @@ func TestReadSearch(t *testing.T) {
 		"Washer 1":            {Search: ledger.Filter{Devices: []string{"dev:1"}}, Device: "Washer 1"},
 		"WÄSCHE":              {Search: ledger.Filter{Devices: []string{"dev:3"}}, Device: "Wäscherei"},
 		"DEV:2":               {Search: ledger.Filter{Devices: []string{"dev:2"}}, Device: "Washer 12"},
+		"Shower":              {Search: ledger.Filter{Devices: []string{"dev:a", "dev:b"}}},
 		"Dryer 7":             {Search: ledger.Filter{Name: "Dryer 7"}},
 		"washer 12 2026-11-21": {
 			Search: ledger.Filter{Devices: []string{"dev:2"}, From: day, To: day.AddDate(0, 0, 1)}, Device: "Washer 12",

@@ -193,6 +193,11 @@ func TestPaymentsCSVAddsUp(t *testing.T) {
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			f.Errorf("rows\n%s; want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
+		w = b.Send("GET", "/operator/payments.csv?q="+session.ID, "")
+		rows, err = csv.NewReader(w.Body).ReadAll()
+		if err != nil || len(rows) != 3 || rows[1][column["session"]] != session.ID || rows[2][0] != "day total" {
+			f.Errorf("a reference exports %q, %v; want its payment alone", rows, err)
+		}
 		w = b.Send("GET", "/operator/audit.csv", "")
 		if !strings.Contains(w.Body.String(), `,"operator","refund",`) {
 			f.Errorf("audit\n%s; want the refund", w.Body)

@@ -105,6 +105,10 @@ func (v view) Switch() template.HTML {
 	return template.HTML(links) // escaped above
 }
 
+// maxKeptQuery bounds the query that the links of the language switch repeat, in bytes. Ours are
+// much shorter, and any client can send a long one.
+const maxKeptQuery = 500
+
 // queryToKeep returns the query of a page for the links of its language switch.
 func queryToKeep(r *http.Request) string {
 	if r.URL.RawQuery == "" {
@@ -112,5 +116,9 @@ func queryToKeep(r *http.Request) string {
 	}
 	query := r.URL.Query()
 	query.Del(languageParameter)
-	return query.Encode()
+	kept := query.Encode()
+	if len(kept) > maxKeptQuery {
+		return ""
+	}
+	return kept
 }

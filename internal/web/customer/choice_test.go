@@ -84,6 +84,11 @@ func TestPagesOfferEachLanguage(t *testing.T) {
 	if t.Failed() {
 		t.Log(page)
 	}
+	// The links must not multiply what anybody sends.
+	long := asked(t, http.MethodGet, "/pay?device="+strings.Repeat("x", 9000), "de", "").Body.String()
+	if len(long) > 10_000 || !strings.Contains(long, `<a href="?lang=pl"`) {
+		t.Errorf("%d bytes for a long address; want the links without it", len(long))
+	}
 }
 
 func TestArabicIsWrittenFromRightToLeft(t *testing.T) {

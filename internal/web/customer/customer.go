@@ -16,6 +16,7 @@ import (
 	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/uid"
 	"notepay/internal/web"
 )
 
@@ -185,6 +186,9 @@ var pageToken = regexp.MustCompile(`^([a-z2-7]{16})?[0-9a-f]{32}$`)
 // paymentOfToken returns the payment with the token in the request's path, or ledger.ErrNotFound.
 func (c *Handler) paymentOfToken(r *http.Request) (payment.Payment, error) {
 	token := r.PathValue("token")
+	if !pageToken.MatchString(token) { // a link in a text may end with marks of the text
+		token = uid.Plain(token)
+	}
 	if !pageToken.MatchString(token) {
 		return payment.Payment{}, ledger.ErrNotFound
 	}

@@ -148,7 +148,7 @@ var reference = regexp.MustCompile(`^cr_[a-z2-7]{16}$`)
 
 // findByReference returns the payment with a reference, however it is written.
 func (c *Handler) findByReference(ctx context.Context, given string) (payment.Payment, time.Duration, error) {
-	id := strings.ToLower(strings.Join(strings.Fields(given), ""))
+	id := strings.ToLower(strings.Join(strings.Fields(uid.Plain(given)), ""))
 	if !reference.MatchString(id) {
 		return payment.Payment{}, 0, ledger.ErrNotFound
 	}
@@ -168,7 +168,7 @@ func (c *Handler) findByCard(ctx context.Context, r *http.Request, device string
 	wait time.Duration,
 	err error,
 ) {
-	card := strings.TrimSpace(r.PostForm.Get("card"))
+	card := uid.Plain(r.PostForm.Get("card"))
 	at, ok := c.lastTime(r.PostForm.Get("time"))
 	machine := ""
 	if d := c.device(device); d != nil {
@@ -204,7 +204,7 @@ func (c *Handler) findByCard(ctx context.Context, r *http.Request, device string
 
 // lastTime returns when it was last the given time of day, such as 14:05, where the machines are.
 func (c *Handler) lastTime(clock string) (time.Time, bool) {
-	t, err := time.Parse("15:04", strings.TrimSpace(clock))
+	t, err := time.Parse("15:04", uid.Plain(clock))
 	if err != nil {
 		return time.Time{}, false
 	}

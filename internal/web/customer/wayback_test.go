@@ -182,6 +182,20 @@ func TestFindLeadsToThePayment(t *testing.T) {
 		id := payment.CreditID(session.ID)
 		find("reference="+id, http.StatusSeeOther, live)
 		find("reference="+url.QueryEscape(" "+strings.ToUpper(id)+" "), http.StatusSeeOther, live)
+		find("reference="+url.QueryEscape("\u2068"+id+"\u2069."), http.StatusSeeOther, live) // of an Arabic text
+		arabic := strings.NewReplacer("0", "٠", "1", "١", "2", "٢", "3", "٣", "4", "٤", "5", "٥", "6", "٦", "7", "٧",
+			"8", "٨", "9", "٩")
+		find(url.Values{
+			"device": {fixture.Washer}, "card": {arabic.Replace("4242")}, "time": {arabic.Replace(clock)},
+		}.Encode(), http.StatusSeeOther, live)
+		for _, behind := range []string{"%E2%81%A9", ".", ")", "%E2%80%8B,"} { // of the text around a link
+			if w := f.Phone().Do("GET", live+behind, ""); w.Code != http.StatusOK {
+				f.Errorf("the link with %s: %d %s", behind, w.Code, w.Body)
+			}
+		}
+		if w := f.Phone().Do("GET", live+"0", ""); w.Code != http.StatusNotFound {
+			f.Errorf("another token: %d %s", w.Code, w.Body)
+		}
 		find("reference=cr_aaaaaaaaaaaaaaaa", http.StatusNotFound, "We found no such payment")
 		find("reference="+session.ID, http.StatusNotFound, "We found no such payment")
 		find("device="+fixture.Washer+"&card=4242&time="+clock, http.StatusSeeOther, live)
