@@ -102,8 +102,9 @@ release: ## the files of a release in RELEASE (bin/release): binaries, .deb, che
 reproducible: ## two builds of a release are the same, byte for byte; the second is built elsewhere and from nothing
 	tests/reproducible.sh
 
-debtest: ## the Debian package of RELEASE in an empty Debian, and an owner's story there; needs root, debootstrap and Chromium
-	timeout --kill-after=30 900 packaging/deb_test.sh $(RELEASE)
+debtest: $(if $(wildcard $(RELEASE)),,build)
+debtest: ## the Debian package of RELEASE, or else of this tree, in an empty Debian, and an owner's story there; needs root, mmdebstrap and Chromium
+	timeout --kill-after=30 900 packaging/deb_test.sh $(or $(wildcard $(RELEASE)),$(OUTPUT))
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities of what is linked in; needs vuln.go.dev, so it is not part of make check

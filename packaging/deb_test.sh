@@ -1,27 +1,59 @@
 #!/usr/bin/env bash
-# Installs, upgrades, removes and purges the Debian package in an empty Debian system: deb_test.sh DIRECTORY-OF-A-RELEASE.
-# Then the story of an owner in another one: TestDebian of tests/contract, in a network of its own.
+# Installs, upgrades, removes and purges the Debian package in an empty Debian system: deb_test.sh PROGRAM, or the directory of a
+# release. Then the story of an owner in another one: TestDebian of tests/contract, in a network of its own.
 #
-# It needs root, debootstrap, Chromium and curl. NOTEPAY_CHROOT names a tar of an empty system that debootstrap made, to save a
-# minute. NOTEPAY_PREVIOUS names the program of an older commit, from which the story upgrades instead of from this one.
+# It needs root, mmdebstrap, Chromium, curl and the Debian mirror that apt uses here. Without a mirror it is skipped, or fails if
+# NOTEPAY_REQUIRE=1. NOTEPAY_CHROOT names a tar of an empty system that mmdebstrap made, which needs no mirror. NOTEPAY_PREVIOUS
+# names the program of an older commit, from which the story upgrades instead of from this one.
 set -euo pipefail
-release=$(cd "$1" && pwd)
+binary=$(realpath "$1")
+[ ! -d "$binary" ] || binary=$(ls "$binary"/notepay_*_linux_amd64)
+previous=${NOTEPAY_PREVIOUS:+$(realpath "$NOTEPAY_PREVIOUS")}
+chroot=${NOTEPAY_CHROOT:+$(realpath "$NOTEPAY_CHROOT")}
 cd "$(dirname "$0")"
+suite=bookworm
+if [ -z "$chroot" ]; then
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
+	mirror=${mirror%/}
+	if ! curl --silent --fail --max-time 20 --output /dev/null "$mirror/dists/$suite/Release"; then
+		echo "skipped: no Debian mirror is reachable, so nothing was installed"
+		[ "${NOTEPAY_REQUIRE:-}" != 1 ]
+		exit
+	fi
+fi
 work=$(mktemp -d)
-server= service=
+server= service= builds=
 cleanup() {
-	for process in $server $service; do kill "$process" 2>/dev/null || true; done
+	for process in $server $service $builds; do kill "$process" 2>/dev/null || true; done
 	umount "$work/root/proc" 2>/dev/null || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 mkdir "$work/root"
-if [ -n "${NOTEPAY_CHROOT:-}" ]; then
-	tar -C "$work/root" -xzf "$NOTEPAY_CHROOT"
+
+# The packages are built meanwhile. The next version is the same program with a higher number, so that only the packaging is under
+# test.
+export SOURCE_DATE_EPOCH=1700000000
+(
+	./deb.sh "$binary" amd64 v0.1.0 "$work"
+	./deb.sh "$binary" amd64 v0.2.0 "$work"
+	./deb.sh /bin/true amd64 v0.2.0-rc.1 "$work" # only its name counts
+	mkdir "$work/previous"
+	cp "$work/notepay_0.1.0_amd64.deb" "$work/previous"
+	[ -z "$previous" ] || ./deb.sh "$previous" amd64 v0.1.0 "$work/previous"
+	cd ../tests/contract
+	go test -c -o "$work/contract.test" .
+) &
+builds=$!
+if [ -n "$chroot" ]; then
+	tar -C "$work/root" -xzf "$chroot"
 else
-	debootstrap --variant=minbase bookworm "$work/root" >"$work/log" || { cat "$work/log"; exit 1; }
+	mmdebstrap --quiet --variant=minbase "$suite" "$work/root" "$mirror"
+	echo "an empty Debian after $SECONDS s"
 fi
+wait "$builds"
+builds=
 cp -a "$work/root" "$work/story"
 mount -t proc proc "$work/root/proc"
 inside() { chroot "$work/root" "$@"; }
@@ -29,12 +61,6 @@ fail() { echo "failed: $*"; exit 1; }
 before=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/dev/null || true)
 [ -z "$before" ] || fail "the empty system has $before"
 
-# The next version is the same program with a higher number, so that only the packaging is under test.
-export SOURCE_DATE_EPOCH=1700000000
-binary=$(ls "$release"/notepay_*_linux_amd64)
-./deb.sh "$binary" amd64 v0.1.0 "$work"
-./deb.sh "$binary" amd64 v0.2.0 "$work"
-./deb.sh /bin/true amd64 v0.2.0-rc.1 "$work" # only its name counts
 [ -f "$work/notepay_0.2.0~rc.1_amd64.deb" ] || fail "a pre-release has the wrong version"
 dpkg --compare-versions 0.2.0~rc.1 lt 0.2.0 || fail "a pre-release is newer than its release"
 cp "$work"/*.deb "$work/root/tmp"
@@ -81,14 +107,10 @@ left=$(inside find /etc /usr /lib/systemd /var/lib/notepay -path '*notepay*' 2>/
 inside sh -c 'test -s /var/backups/notepay-*/notepay.db' || fail "purging removed the record of payments"
 echo "installed, upgraded, removed and purged after $SECONDS s"
 
-if [ -n "${NOTEPAY_PREVIOUS:-}" ]; then
-	./deb.sh "$NOTEPAY_PREVIOUS" amd64 v0.1.0 "$work"
-fi
-mv "$work/notepay_0.1.0_amd64.deb" "$work/story/tmp/previous.deb"
+mv "$work/previous/notepay_0.1.0_amd64.deb" "$work/story/tmp/previous.deb"
 mv "$work/notepay_0.2.0_amd64.deb" "$work/story/tmp/next.deb"
-cd ../tests/contract
-go test -c -o "$work/contract.test" .
-export NOTEPAY_BINARY=$binary NOTEPAY_DEBIAN=$work/story NOTEPAY_DEBIAN_OLDER=${NOTEPAY_PREVIOUS:-}
+cd ../tests/contract # where the test reads the module's files
+export NOTEPAY_BINARY=$binary NOTEPAY_DEBIAN=$work/story NOTEPAY_REQUIRE=1
 # All processes and mounts end with the namespaces.
 timeout --kill-after=10 300 unshare --net --mount --pid --fork --kill-child sh -c '
 	ip link set lo up

@@ -182,6 +182,9 @@ type Bridge struct {
 	sent             sentEvents
 	failingEndpoints atomic.Int64 // other endpoints that do not accept our events
 
+	held     atomic.Int64  // events that wait for Stripe's list
+	stopping chan struct{} // closed when Run begins to end
+
 	returning *returning
 
 	eventsWanted  chan struct{} // asks runReconcile to read Stripe's events now
@@ -211,6 +214,7 @@ func New(c Config) *Bridge {
 		eventsWanted:     signal(),
 		pageOpened:       signal(),
 		returning:        newReturning(),
+		stopping:         make(chan struct{}),
 		earlyReadings:    rate.NewLimiter(rate.Every(time.Hour), maxEarlyReadings),
 	}
 	b.unknownConfirmed.Store(c.Ledger.Joined()) // another instance may have got such a confirmation

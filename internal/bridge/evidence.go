@@ -170,7 +170,8 @@ func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) 
 
 // errListUnread rejects a session's event that an earlier state of the ledger may have handled,
 // until Stripe's list was read. The list tells whether the event was accepted, but not after it is
-// accepted here. The list also delivers the event, so the payment waits no longer.
+// accepted here. The list also delivers the event, so the payment waits no longer. Receive holds the
+// event until then, see awaitList.
 var errListUnread = errors.New("the list of events at Stripe was not read yet")
 
 // unsure reports whether Stripe and Notehub have to be asked about a session. It was paid before

@@ -65,6 +65,7 @@ func (b *Bridge) followReadings(ctx context.Context) {
 		}
 		if !b.eventsRead.Load() && caught(metaEventsCaught) {
 			b.listed.Store(true)
+			b.returning.readingEnded()
 			b.eventsRead.Store(true)
 			b.notehubDue.ring()
 		}

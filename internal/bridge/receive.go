@@ -32,9 +32,19 @@ const (
 var ErrTooBusy = errors.New("too many look-ups")
 
 // Receive records a verified event. When it returns nil, the event and its consequences are
-// durable. A repeat changes nothing. Receive waits for no vendor. A new payment may be claimed in
-// the same transaction, and is then sent at once.
+// durable. A repeat changes nothing. A new payment may be claimed in the same transaction, and is
+// then sent at once. Receive waits for no vendor, except that the event of a payment from before the
+// start waits for the first reading of Stripe's list.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	err := b.receive(ctx, e)
+	if errors.Is(err, errListUnread) && b.awaitList(ctx, e) {
+		err = b.receive(ctx, e)
+	}
+	return err
+}
+
+// receive is Receive without waiting. It returns errListUnread if the event needs Stripe's list.
+func (b *Bridge) receive(ctx context.Context, e Event) error {
 	if e.Odd != "" {
 		return b.receiveOdd(ctx, e)
 	}

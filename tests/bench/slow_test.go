@@ -5,22 +5,15 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -31,6 +24,7 @@ import (
 
 	"notepay/internal/app"
 	"notepay/internal/apptest"
+	"notepay/internal/apptest/proxytest"
 )
 
 const (
@@ -124,10 +118,6 @@ func newFront(t *testing.T, program, block string, roots *x509.CertPool, setting
 // behindNginx starts nginx with a server block for the front's address, and moves the front there.
 func (f *front) behindNginx(block string) {
 	f.t.Helper()
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		f.t.Fatalf("nginx is missing (apt-get install nginx): %v", err)
-	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		f.t.Fatal(err)
@@ -136,29 +126,11 @@ func (f *front) behindNginx(block string) {
 	if err := free.Close(); err != nil {
 		f.t.Fatal(err)
 	}
-	dir := f.t.TempDir()
 	block = strings.NewReplacer("listen 443", "listen "+addr, "127.0.0.1:3000", f.addr).Replace(block)
-	text := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log %[1]s/log;
-worker_processes auto; worker_rlimit_nofile 20000;
-events { worker_connections 20000; }
-http {
-access_log off;
-client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
-uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-%[2]s}
-`, dir, block)
-	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	pid, err := proxytest.StartNginx(f.t, f.t.TempDir(), block)
+	if err != nil {
 		f.t.Fatal(err)
 	}
-	c := exec.Command(program, "-p", dir, "-c", file)
-	if err := c.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() {
-		_ = c.Process.Signal(os.Interrupt)
-		_ = c.Wait()
-	})
 	f.addr = addr
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", addr); err == nil {
@@ -169,8 +141,8 @@ uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
 			f.t.Fatal("nginx does not listen")
 		}
 	}
-	f.pids = append(f.pids, c.Process.Pid)
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", c.Process.Pid))
+	f.pids = append(f.pids, pid)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -378,7 +350,7 @@ func rapidReset(f *front, over <-chan struct{}, count *atomic.Int64) func() {
 // and Stripe sends webhooks.
 func benchSlow(t *testing.T, r *report) {
 	dir := t.TempDir()
-	certFile, keyFile, roots := certificateIn(t, dir)
+	certFile, keyFile, roots := proxytest.Certificate(t, dir, publicName)
 	text, err := os.ReadFile(apptest.InModule(t, "docs", "proxies.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -431,39 +403,4 @@ func benchSlow(t *testing.T, r *report) {
 			missed:   a.peak > 512,
 		})
 	}
-}
-
-// certificateIn writes a certificate that signs itself, and its key.
-func certificateIn(t *testing.T, dir string) (certFile, keyFile string, roots *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{publicName},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(90 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	roots = x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
-	err = errors.Join(
-		os.WriteFile(certFile, text, 0o600),
-		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return certFile, keyFile, roots
 }

@@ -2,16 +2,10 @@ package contract
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notepay/internal/apptest/proxytest"
 )
 
 // configuration returns the only block of a language in docs/proxies.md.
@@ -57,71 +53,6 @@ func write(t *testing.T, dir, name, text string) string {
 	return path
 }
 
-// ownCertificate writes a certificate for domain that signs itself, and its key.
-func ownCertificate(t *testing.T, dir string) (certFile, keyFile string, roots *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{domain},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(90 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	roots = x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
-	keyText := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
-	return write(t, dir, "cert.pem", string(text)), write(t, dir, "key.pem", string(keyText)), roots
-}
-
-// startNginx runs nginx with a server block on loopback.
-func startNginx(t *testing.T, dir, server string) {
-	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		unavailable(t, "nginx is missing (apt-get install nginx): %v", err)
-	}
-	// What Debian's nginx.conf has around it, without its system directories.
-	config := write(t, dir, "nginx.conf", fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log stderr;
-worker_rlimit_nofile 65536;
-events { worker_connections 20000; }
-http {
-access_log off;
-client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
-uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-%[2]s}
-`, dir, server))
-	startProxy(t, exec.Command(nginx, "-p", dir, "-c", config))
-}
-
-// startProxy starts a proxy until the test ends.
-func startProxy(t *testing.T, c *exec.Cmd) {
-	t.Helper()
-	var log bytes.Buffer
-	c.Stderr = &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Process.Signal(os.Interrupt)
-		_ = c.Wait()
-		if t.Failed() {
-			t.Logf("%s", log.String())
-		}
-	})
-}
-
 // TestProxies runs each configuration of docs/proxies.md in front of notepay, as far as the proxy is
 // installed. Only addresses, ports and paths of certificates differ from the text.
 func TestProxies(t *testing.T) {
@@ -149,17 +80,20 @@ func TestProxies(t *testing.T) {
 		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
 		local := "{\n\tadmin off\n}\n" + replaced(t, text, domain, "http://"+addr, "127.0.0.1:3000",
 			strings.TrimPrefix(p.url, "http://"))
-		startProxy(t, run("run", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", local)))
+		proxytest.Start(t, run("run", "--adapter", "caddyfile", "--config", write(t, dir, "Caddyfile", local)))
 		throughProxy(t, "http://"+addr, addr, nil)
 	})
 	t.Run("nginx", func(t *testing.T) {
 		t.Parallel()
 		dir, addr := t.TempDir(), freeAddr(t)
-		certFile, keyFile, roots := ownCertificate(t, dir)
+		certFile, keyFile, roots := proxytest.Certificate(t, dir, domain)
 		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
-		startNginx(t, dir, replaced(t, configuration(t, "nginx"), "listen 443", "listen "+addr,
+		server := replaced(t, configuration(t, "nginx"), "listen 443", "listen "+addr,
 			"/etc/ssl/pay.example.com.crt", certFile, "/etc/ssl/pay.example.com.key", keyFile,
-			"http://127.0.0.1:3000", p.url))
+			"http://127.0.0.1:3000", p.url)
+		if _, err := proxytest.StartNginx(t, dir, server); err != nil {
+			unavailable(t, "%v", err)
+		}
 		client := throughProxy(t, "https://"+domain, addr, roots)
 		r, err := client.Get("https://" + domain + "/metrics")
 		if status, _ := reply(t, r, err); status != http.StatusNotFound || r.ProtoMajor != 2 {
@@ -179,7 +113,7 @@ func TestProxies(t *testing.T) {
 			t.Skip("TRAEFIK names no program, and Debian has none: only the form of the text was checked")
 		}
 		dir, addr := t.TempDir(), freeAddr(t)
-		certFile, keyFile, roots := ownCertificate(t, dir)
+		certFile, keyFile, roots := proxytest.Certificate(t, dir, domain)
 		p := newWorld(t, nil, nil).start("TRUSTED_PROXIES", "127.0.0.1")
 		local := replaced(t, text, "http://127.0.0.1:3000", p.url,
 			"tls:\n        certResolver: letsencrypt", "tls: {}") +
@@ -187,7 +121,7 @@ func TestProxies(t *testing.T) {
 		static := fmt.Sprintf("global: {checkNewVersion: false, sendAnonymousUsage: false}\n"+
 			"entryPoints:\n  websecure:\n    address: %s\nproviders:\n  file:\n    filename: %s\n",
 			addr, write(t, dir, "dynamic.yml", local))
-		startProxy(t, exec.Command(traefik, "--configfile="+write(t, dir, "traefik.yml", static)))
+		proxytest.Start(t, exec.Command(traefik, "--configfile="+write(t, dir, "traefik.yml", static)))
 		client := throughProxy(t, "https://"+domain, addr, roots)
 		r, err := client.Get("https://" + domain + "/health")
 		if status, _ := reply(t, r, err); status != http.StatusOK || r.ProtoMajor != 2 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -124,6 +125,48 @@ func TestInstancesBehindAPooler(t *testing.T) {
 	if n := len(s.w.Notehub.Notes(fixture.Washer)); n != payments || s.calls.overlaps > 0 {
 		t.Errorf("%d notes for %d payments, %d calls at once", n, payments, s.calls.overlaps)
 	}
+}
+
+// Customers pay while no instance runs. Then two start, and Stripe's list of events takes a while. The
+// webhooks wait at the instance that reads the list, and at the one that follows.
+func TestInstancesHoldWebhooksAfterAStart(t *testing.T) {
+	t.Parallel()
+	s := newInstances(t, 2)
+	link := s.service(0).Selling(fixture.Washer)
+	s.stop()
+	s.procs = nil
+	for range 2 {
+		s.w.Pay(link, sandbox.PayOptions{NoWebhook: true})
+	}
+	pause(1100 * time.Millisecond) // Stripe's times are whole seconds
+	s.w.Stripe.Always("GET /v1/events", sandbox.Outcome{Applied: true, Status: 200, Delay: 1200 * time.Millisecond})
+	for range 2 {
+		s.procs = append(s.procs, s.w.Spawn())
+	}
+	var sent sync.WaitGroup
+	n := 0
+	for _, e := range s.w.Stripe.Events() {
+		if e.Type != "checkout.session.completed" {
+			continue
+		}
+		s.w.Stripe.SetEndpoint(s.procs[n%2].Url+"/webhook/stripe", fixture.TestSecret)
+		n++
+		posted := make(chan struct{})
+		sent.Go(func() {
+			close(posted)
+			if status, err := s.w.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
+				s.Errorf("a webhook from before the start is answered %d, %v; want 200", status, err)
+			}
+		})
+		<-posted
+		pause(50 * time.Millisecond) // the address is read by then
+	}
+	sent.Wait()
+	if n != 2 {
+		t.Fatalf("%d webhooks; want 2", n)
+	}
+	s.w.Sent(fixture.Washer, 2)
+	s.stop()
 }
 
 // inProcess starts an instance in this process, on a host whose clock is ahead.

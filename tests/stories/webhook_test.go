@@ -123,6 +123,49 @@ func TestWebhookThatCannotBeStoredIsRetried(t *testing.T) {
 	})
 }
 
+// A customer pays while the service restarts, and Stripe's list of events takes a while. The webhook
+// waits for the list, so Stripe need not repeat it.
+func TestWebhookOfAPaymentFromBeforeTheStartWaits(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		list   time.Duration
+		status int
+	}{
+		"until Stripe's list is read": {3 * time.Second, http.StatusOK},
+		"and not too long":            {8 * time.Second, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, nil, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+				f.Run()
+				f.Pass(time.Hour)
+				f.Stop()
+				f.CloseLedger()
+				paid := f.Buy(sandbox.PayOptions{NoWebhook: true})
+				f.Pass(time.Second)
+				f.Stripe.Next("GET /v1/events", sandbox.Outcome{Applied: true, Status: 200, Delay: c.list})
+				f.Open()
+				f.Run()
+				event := f.Stripe.Events()[0]
+				if event.ObjectID != paid.ID {
+					t.Fatalf("the first event is %+v; want that of the session", event)
+				}
+				began := time.Now()
+				if status, err := f.Stripe.Send(event.ID); status != c.status || err != nil {
+					t.Errorf("%d, %v after %v; want %d", status, err, time.Since(began), c.status)
+				}
+				if took := time.Since(began); took < 1500*time.Millisecond || took > 5*time.Second {
+					t.Errorf("the answer took %v; want it to come with the list, and soon", took)
+				}
+				f.Pass(10 * time.Second)
+				f.Started(m, 1)
+				if notes := f.Notehub.Notes(fixture.Washer); len(notes) != 1 {
+					t.Errorf("%d notes; want one", len(notes))
+				}
+			})
+		})
+	}
+}
+
 func TestWebhookWithoutASignatureIsRefusedUnread(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
