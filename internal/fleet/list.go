@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/natural"
 	"notepay/internal/uid"
 )
 
@@ -59,10 +60,15 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	return list
 }
 
-// List returns every device by UID, and after them those that cannot be sold at all.
+// byName compares devices by their names, with "Washer 2" before "Washer 10".
+func byName(a, b *Device) int {
+	return cmp.Or(natural.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+}
+
+// List returns every device by name, and after them those that cannot be sold at all.
 func (f *Fleet) List() []Listed {
 	devices := f.all()
-	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(devices, byName)
 	list := f.Listed(devices...)
 	for _, d := range f.Unsold() {
 		l := Listed{Device: d, State: Unreadable, Problems: []string{d.Problem}}

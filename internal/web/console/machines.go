@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/natural"
 )
 
 const (
@@ -85,7 +86,7 @@ func (c *Console) machines(f machineFilter) []fleet.Listed {
 		})
 	case sortSite:
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
-			return strings.Compare(strings.ToLower(c.siteNames(a)), strings.ToLower(c.siteNames(b)))
+			return natural.Compare(c.siteNames(a), c.siteNames(b))
 		})
 	case sortActive:
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int { return a.LastActivity.Compare(b.LastActivity) })
@@ -99,7 +100,7 @@ func (c *Console) siteNames(l fleet.Listed) string {
 	for i, id := range l.Fleets {
 		names[i] = c.Fleet.SiteName(id)
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, natural.Compare)
 	return strings.Join(names, ", ")
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,37 @@ func TestMachinesAreFiltered(t *testing.T) {
 		b.Shows(list+"?state=paused", "29 found.")
 		if w := f.Do("POST", list, form.Encode()); w.Code == http.StatusSeeOther || w.Code/100 == 2 {
 			f.Errorf("a stranger resumes sales: %d", w.Code)
+		}
+	})
+}
+
+// All lists of machines count as people do: "Dryer 2" is before "Dryer 10".
+func TestMachinesAreInNaturalOrder(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, apptest.ReadAtOnce, func(f *apptest.Front) {
+		var want []string
+		for n := range 60 {
+			name := fmt.Sprintf("Dryer %d", n+1)
+			f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%04d", (n*7)%60), Name: name})
+			want = append(want, name)
+		}
+		f.Run()
+		b := f.Browser()
+		dryer := regexp.MustCompile(`(?:"name":"|">)(Dryer [0-9]+)["<]`)
+		for list, pages := range map[string]string{
+			"the table":    b.Shows("/operator/devices") + b.Shows("/operator/devices?page=2"),
+			"the stickers": b.Shows("/operator/stickers?q=dryer"),
+			"the API":      f.AsOperator("/api/devices").Body.String(),
+		} {
+			var got []string
+			for _, match := range dryer.FindAllStringSubmatch(pages, -1) {
+				if !slices.Contains(got, match[1]) {
+					got = append(got, match[1])
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q; want Dryer 1 to Dryer 60, each once", list, got)
+			}
 		}
 	})
 }
