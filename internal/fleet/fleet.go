@@ -376,6 +376,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	return device
 }
 
+// Unread reports whether it is not known yet what the device sells.
+func (d *Device) Unread() bool { return d.unread }
+
 // Device returns a device, or nil if it is unknown.
 func (f *Fleet) Device(uid string) *Device {
 	f.mu.RLock()

@@ -332,8 +332,12 @@ func localPath(given string) string {
 
 // goBack redirects to the page that holds the form, which then says that an action is done.
 func goBack(w http.ResponseWriter, r *http.Request, done string) error {
-	back := localPath(r.PostFormValue("back"))
-	u, err := url.Parse(back)
+	return goTo(w, r, r.PostFormValue("back"), done)
+}
+
+// goTo redirects to a page of the console, which says what was done.
+func goTo(w http.ResponseWriter, r *http.Request, page, done string) error {
+	u, err := url.Parse(localPath(page))
 	if err != nil {
 		return err
 	}
