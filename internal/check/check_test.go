@@ -157,7 +157,7 @@ func TestRunWithoutMistakes(t *testing.T) {
 		c := newChecked(t, live)
 		for _, r := range c.run() {
 			t.Logf("%s: %+v", name, r)
-			if r.State != usual(r) || r.Remedy != "" || r.Detail == "" {
+			if r.State != usual(r) || !r.Remedy.IsZero() || r.Detail.IsZero() {
 				t.Errorf("%s: %+v; want it ok", name, r)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/ecdh"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/notecrypt"
 	"notepay/internal/upstream"
 )
@@ -32,8 +32,8 @@ func (r *run) signIn(ctx context.Context) Result {
 	if slices.ContainsFunc(r.damaged, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
 		return skipped("a secret is damaged")
 	}
-	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, " +
-		"or a personal access token"
+	remedy := fix("make a new OAuth client in the project under Settings, Programmatic API access, " +
+		"or a personal access token")
 	err := retryLimited(ctx, func() error { return r.Notehub.SignIn(ctx) })
 	if err == nil {
 		var project struct{}
@@ -48,14 +48,14 @@ func (r *run) signIn(ctx context.Context) Result {
 		return ok("Notehub accepts the credentials")
 	case status(err) == 0:
 		return failed(
-			"check that this host reaches "+r.Settings.NotehubAPIURL+
-				" (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			fix("check that this host reaches %s (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+				r.Settings.NotehubAPIURL),
 			"Notehub is not reached: %s",
 			Explain(err),
 		)
 	case r.Settings.NotehubToken != "":
 		return failed(
-			"make a new personal access token in Notehub under API Access, because tokens expire",
+			fix("make a new personal access token in Notehub under API Access, because tokens expire"),
 			"Notehub says: %s",
 			Explain(err),
 		)
@@ -69,10 +69,10 @@ func (r *run) project(context.Context) Result {
 	case !r.notehubWorks:
 		return skipped("notepay is not signed in")
 	case status(r.projectErr) >= http.StatusInternalServerError:
-		return failed("try again later", "Notehub did not answer: %s", Explain(r.projectErr))
+		return failed(fix("try again later"), "Notehub did not answer: %s", Explain(r.projectErr))
 	case r.projectErr != nil:
 		return failed(
-			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project",
+			fix("copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project"),
 			"Notehub says of %s: %s",
 			r.Settings.NotehubProjectUID,
 			Explain(r.projectErr),
@@ -88,7 +88,7 @@ func (r *run) noteFiles(ctx context.Context) Result {
 	if len(devices) == 0 {
 		return skipped("there is no device to check")
 	}
-	var left []string
+	var left message.List
 	for _, d := range devices {
 		var files []struct {
 			ID    string `json:"id"`
@@ -113,14 +113,15 @@ func (r *run) noteFiles(ctx context.Context) Result {
 			}
 			if waiting > 0 && file.ID != r.Settings.NoteFile {
 				name := strings.TrimSpace(d.UID + " " + d.Name)
-				left = append(left, fmt.Sprintf("%d in %s of %s", waiting, file.ID, name))
+				left = append(left, message.New("%d in %s of %s", waiting, file.ID, name))
 			}
 		}
 	}
 	if len(left) > 0 {
 		return warned(
-			"wait: notepay recalls them there at the end of their lifetime, unless the machine fetches them before",
-			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, strings.Join(left, "; "))
+			fix("wait: notepay recalls them there at the end of their lifetime, "+
+				"unless the machine fetches them before"),
+			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, left)
 	}
 	return ok("payments go to %s, and answers come in %s", r.Settings.NoteFile, r.Settings.AckFile)
 }
@@ -136,7 +137,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 	var keys map[string]*ecdh.PublicKey
 	err := retryLimited(ctx, func() (err error) { keys, err = r.Notehub.PublicKeys(ctx); return err })
 	if err != nil {
-		return failed("set ENCRYPT_NOTES=off, or let the credentials read the devices' public keys",
+		return failed(fix("set ENCRYPT_NOTES=off, or let the credentials read the devices' public keys"),
 			"ENCRYPT_NOTES is experimental, and the public keys could not be read: %s", Explain(err))
 	}
 	var missing []string
@@ -146,7 +147,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 		}
 	}
 	named := strings.Join(missing[:min(len(missing), maxOddNamed)], "; ")
-	const remedy = "a Notecard LoRa has no key; set ENCRYPT_NOTES=off to sell on them"
+	remedy := fix("a Notecard LoRa has no key; set ENCRYPT_NOTES=off to sell on them")
 	switch {
 	case len(missing) == len(r.devices):
 		return failed(remedy,
@@ -156,7 +157,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 			"ENCRYPT_NOTES is experimental, and %d of %d devices have no public key, so they are not sold: %s",
 			len(missing), len(r.devices), named)
 	}
-	return warned("try it with each kind of Notecard that you use (docs/vendors.md, U18)",
+	return warned(fix("try it with each kind of Notecard that you use (docs/vendors.md, U18)"),
 		"ENCRYPT_NOTES is experimental: all %d devices have a public key, "+
 			"but no Notecard was asked whether it decrypts",
 		len(r.devices))
@@ -177,19 +178,19 @@ func (r *run) listDevices(ctx context.Context) Result {
 	if why := r.noProject(); why.State != "" {
 		return why
 	}
-	where := "the project"
+	where := message.New("the project")
 	if r.Settings.NotehubFleetUID != "" {
-		where = "fleet " + r.Settings.NotehubFleetUID
+		where = message.New("fleet %s", r.Settings.NotehubFleetUID)
 	}
 	err := retryLimited(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
 	off := 0
-	var odd []string
+	var odd message.List
 	for _, d := range r.devices {
 		if d.Disabled {
 			off++
 		}
 		if d.Problem != "" {
-			odd = append(odd, strings.TrimSpace(d.UID+" "+d.Name)+": "+d.Problem)
+			odd = append(odd, message.New("%s: %s", strings.TrimSpace(d.UID+" "+d.Name), message.New(d.Problem)))
 		}
 	}
 	listed := len(r.devices)
@@ -198,30 +199,35 @@ func (r *run) listDevices(ctx context.Context) Result {
 	case err != nil:
 		r.devices = nil
 		return failed(
-			"check that NOTEHUB_FLEET_UID is a fleet of the project",
+			fix("check that NOTEHUB_FLEET_UID is a fleet of the project"),
 			"the devices of %s could not be listed: %s",
 			where,
 			Explain(err),
 		)
 	case len(r.devices) == 0 && listed > 0:
-		return failed("correct them in Notehub", "none of the %d devices of %s can take payments: %s", listed, where,
-			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
+		return failed(
+			fix("correct them in Notehub"),
+			"none of the %d devices of %s can take payments: %s",
+			listed,
+			where,
+			odd[:min(len(odd), maxOddNamed)],
+		)
 	case len(r.devices) == 0:
 		return failed(
-			"give a Notecard the project's ProductUID with hub.set, and connect it once",
+			fix("give a Notecard the project's ProductUID with hub.set, and connect it once"),
 			"%s has no device",
 			where,
 		)
 	case off == len(r.devices):
-		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
+		return failed(fix("enable a device in Notehub"), "all %d devices of %s are disabled", off, where)
 	case len(odd) > 0:
 		return warned(
-			"correct them in Notehub; the other devices are not affected",
+			fix("correct them in Notehub; the other devices are not affected"),
 			"%d of %d devices in %s: %s",
 			len(odd),
 			listed,
 			where,
-			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "),
+			odd[:min(len(odd), maxOddNamed)],
 		)
 	}
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
@@ -242,11 +248,12 @@ func (r *run) connections(ctx context.Context) Result {
 	if len(devices) == 0 {
 		return skipped("there is no device to check")
 	}
-	var late, seen []string
+	var late message.List
+	var seen []string
 	for _, d := range devices {
 		name := strings.TrimSpace(d.UID + " " + d.Name)
 		if d.LastActivity.IsZero() {
-			late = append(late, name+" was never connected")
+			late = append(late, message.New("%s was never connected", name))
 			continue
 		}
 		var reply struct {
@@ -260,21 +267,21 @@ func (r *run) connections(ctx context.Context) Result {
 		case err != nil:
 			return skipped("the sessions of %s could not be read: %s", name, Explain(err))
 		case len(reply.Sessions) == 0:
-			late = append(late, name+" has no session")
+			late = append(late, message.New("%s has no session", name))
 		case !reply.Sessions[0].Continuous:
-			late = append(late, name+" does not stay connected")
+			late = append(late, message.New("%s does not stay connected", name))
 		default:
 			seen = append(seen, name)
 		}
 	}
-	of := fmt.Sprintf("checked the %d most recently active of %d devices", len(devices), len(r.devices))
+	of := message.New("checked the %d most recently active of %d devices", len(devices), len(r.devices))
 	if len(late) > 0 {
 		return warned(
-			`use hub.set with "mode":"continuous","sync":true; `+
-				`with "periodic" a machine starts only at its next inbound sync`,
+			fix(`use hub.set with "mode":"continuous","sync":true; `+
+				`with "periodic" a machine starts only at its next inbound sync`),
 			"%s: %s",
 			of,
-			strings.Join(late, "; "),
+			late,
 		)
 	}
 	return ok("%s: %s stay connected", of, strings.Join(seen, ", "))
@@ -293,10 +300,10 @@ func (r *run) variables(ctx context.Context) Result {
 		return skipped("the variables could not be read: %s", Explain(err))
 	}
 	named := 0
-	var bad []string
+	var bad message.List
 	for _, level := range levels {
 		for _, why := range level.wrong {
-			bad = append(bad, level.name+": "+why)
+			bad = append(bad, message.New("%s: %s", level.name, why))
 		}
 		for _, id := range level.prices {
 			named++
@@ -304,16 +311,16 @@ func (r *run) variables(ctx context.Context) Result {
 			case p.err != nil:
 				return skipped("%s could not be read: %s", id, Explain(p.err))
 			case p.why != "":
-				bad = append(bad, fmt.Sprintf("%s names %s: %s", level.name, id, p.why))
+				bad = append(bad, message.New("%s names %s: %s", level.name, id, message.New(p.why)))
 			}
 		}
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled, credit_lifetime, machine_kind or code_... in Notehub; "+
-				"until then wrong prices are not for sale, and CREDIT_LIFETIME and neutral words apply",
+			fix("correct stripe_price_id, payment_enabled, credit_lifetime, machine_kind or code_... in Notehub; "+
+				"until then wrong prices are not for sale, and CREDIT_LIFETIME and neutral words apply"),
 			"%s",
-			strings.Join(bad, "; "),
+			bad,
 		)
 	}
 	return ok("%d prices named by the project, its fleets and %d devices are valid", named, len(r.sample()))
@@ -321,17 +328,18 @@ func (r *run) variables(ctx context.Context) Result {
 
 // level is a place in Notehub whose variables say what is sold.
 type level struct {
-	name          string
-	prices, wrong []string
+	name   message.Message
+	prices []string
+	wrong  message.List
 }
 
 // levels reads the variables of all places that the variables check is about.
 func (r *run) levels(ctx context.Context) (levels []level, err error) {
-	parse := func(name string, variables map[string]string) {
+	parse := func(name message.Message, variables map[string]string) {
 		prices, wrong := fleet.Terms(variables, r.Settings.Terms())
 		levels = append(levels, level{name, prices, wrong})
 	}
-	add := func(name string, read func() (map[string]string, error)) {
+	add := func(name message.Message, read func() (map[string]string, error)) {
 		if err != nil {
 			return
 		}
@@ -339,16 +347,18 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 		err = retryLimited(ctx, func() (err error) { variables, err = read(); return err })
 		parse(name, variables)
 	}
-	add("the project", func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
+	add(message.New("the project"), func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
 	var fleets map[string]map[string]string
 	if err == nil {
 		err = retryLimited(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
 	}
 	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
-		parse("fleet "+uid, fleets[uid])
+		parse(message.New("fleet %s", uid), fleets[uid])
 	}
 	for _, d := range r.sample() {
-		add("device "+d.UID, func() (map[string]string, error) { return r.Notehub.DeviceVariables(ctx, d.UID) })
+		add(message.New("device %s", d.UID), func() (map[string]string, error) {
+			return r.Notehub.DeviceVariables(ctx, d.UID)
+		})
 	}
 	return levels, err
 }
@@ -357,7 +367,7 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 func (r *run) confirmations(context.Context) Result {
 	if r.Settings.ConfirmWithin == 0 {
 		return warned(
-			"set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started",
+			fix("set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started"),
 			"CONFIRM_WITHIN is 0: a credit counts as delivered when the Notecard has fetched its note, "+
 				"whether or not the machine starts",
 		)
@@ -375,7 +385,7 @@ func (r *run) route(ctx context.Context) Result {
 		return ok("NOTEHUB_ROUTE_TOKEN is not set, so notepay asks Notehub for answers")
 	case r.Settings.PublicURL == "":
 		return failed(
-			"set PUBLIC_URL",
+			fix("set PUBLIC_URL"),
 			"NOTEHUB_ROUTE_TOKEN is set but PUBLIC_URL is not, so no route can lead to notepay",
 		)
 	case why.State != "":
@@ -416,16 +426,16 @@ func (r *run) route(ctx context.Context) Result {
 		case leads && (filter.Type == "inclusion" && len(filter.Files) > 0 && !listed ||
 			filter.Type == "exclusion" && listed):
 			return failed(
-				"add "+r.Settings.AckFile+" to the notefiles of the route, "+
-					"or set ACK_FILE to the file of the machines' answers",
+				fix("add %s to the notefiles of the route, or set ACK_FILE to the file of the machines' answers",
+					r.Settings.AckFile),
 				"route %s leads to %s, but not for %s", summary.UID, target, r.Settings.AckFile)
 		case leads:
 			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
 	}
 	return failed(
-		"make a General HTTP/HTTPS route for "+r.Settings.AckFile+" to "+target+
-			" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
+		fix("make a General HTTP/HTTPS route for %s to %s "+
+			"with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN", r.Settings.AckFile, target),
 		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),
 		target,
