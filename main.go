@@ -299,7 +299,7 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
 		line := fmt.Sprintf("%-7s  %s: %s", r.State, r.Name, r.Detail)
-		if r.Remedy != "" {
+		if !r.Remedy.IsZero() {
 			line = fmt.Sprintf("%-7s  %s: %s -> %s", r.State, r.Name, r.Detail, r.Remedy)
 		}
 		_, err := fmt.Fprintln(stdout, line)

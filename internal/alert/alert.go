@@ -13,7 +13,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/notify"
 	"notepay/internal/problem"
 )
@@ -466,10 +466,11 @@ func (a *Alerter) note(r result, now time.Time) {
 
 // raise raises or clears the problem that alerts cannot be sent. Its text names no address.
 func (a *Alerter) raise() {
-	var failing, details []string
+	var failing message.List
+	var details []string
 	for _, t := range a.targets {
 		if t.failures >= failuresToRaise {
-			failing = append(failing, fmt.Sprintf("number %d (%s)", t.number, t.Service))
+			failing = append(failing, message.New("number %d (%s)", t.number, t.Service))
 			details = append(details, a.Status()[t.number-1].Err)
 		}
 	}
@@ -479,8 +480,8 @@ func (a *Alerter) raise() {
 	}
 	a.c.Problems.Raise(problem.Problem{
 		Code: problem.Alerts,
-		Text: "Alerts cannot be sent to " + strings.Join(failing, ", ") + " of ALERT_URLS. " +
-			"notepay keeps trying. Send a test alert on the console's Setup page.",
+		Text: message.New("Alerts cannot be sent to %s of ALERT_URLS. "+
+			"notepay keeps trying. Send a test alert on the console's Setup page.", failing),
 		Detail: strings.Join(details, "; "),
 	})
 }

@@ -332,7 +332,7 @@ func TestRecipientDownAndUp(t *testing.T) {
 			h.Errorf("%+v; want the failure without the topic", s)
 		}
 		list := h.problems.List()
-		if len(list) != 1 || list[0].Code != problem.Alerts || strings.Contains(list[0].Text, "ntfy.test") {
+		if len(list) != 1 || list[0].Code != problem.Alerts || strings.Contains(list[0].Text.String(), "ntfy.test") {
 			h.Errorf("problems %+v; want that alerts cannot be sent, without the address", list)
 		}
 		h.wrong(alert.Machines, 0)

@@ -81,7 +81,7 @@ type alarms struct {
 func (a *alarms) look(ctx context.Context) (items []alert.Item, err error) {
 	for _, p := range a.problemList.List() {
 		// The detail has vendors' and paths' own words, which are for the console alone.
-		items = append(items, alert.Item{Kind: kindOfProblem(p.Code), Key: p.Code, Text: p.Text})
+		items = append(items, alert.Item{Kind: kindOfProblem(p.Code), Key: p.Code, Text: p.Text.String()})
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -272,7 +272,7 @@ func (a *alarms) digest(ctx context.Context, from, to time.Time) (string, error)
 		lines = append(lines, "No payment needs attention.")
 	}
 	for _, p := range a.problemList.List() {
-		lines = append(lines, "Problem: "+p.Text)
+		lines = append(lines, "Problem: "+p.Text.String())
 	}
 	return strings.Join(lines, "\n"), nil
 }

@@ -24,6 +24,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/goodwill"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/metrics"
 	"notepay/internal/notehub"
 	"notepay/internal/payment"
@@ -455,10 +456,10 @@ func (a *App) watchLedger(ctx context.Context) {
 			a.log.Info("ledger restored to its place")
 			return
 		}
-		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
-			"Put them back, or stop notepay and run notepay restore COPY."
+		text := message.New("The ledger's files were deleted, moved or replaced while notepay was running. " +
+			"Put them back, or stop notepay and run notepay restore COPY.")
 		if ledger.Damaged(err) {
-			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
+			text = message.New("The ledger's file is damaged. Stop notepay and run notepay restore COPY.")
 		}
 		a.Problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
 		a.log.Error("ledger unusable", "err", err)

@@ -60,7 +60,7 @@ func (a *App) healthReport(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, p := range a.problemList.List() {
 		answer.Status = "degraded"
-		answer.Problems = append(answer.Problems, p.Text)
+		answer.Problems = append(answer.Problems, p.Text.String())
 	}
 	status := http.StatusOK
 	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)

@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
@@ -186,8 +187,8 @@ func (a *App) differ(list []string) {
 		a.Problems.Clear(problem.Instances)
 		return
 	}
-	text := "Other instances of notepay on the same ledger have other settings (" + strings.Join(list, "; ") +
-		"). Give all instances the same ones."
+	text := message.New("Other instances of notepay on the same ledger have other settings (%s). "+
+		"Give all instances the same ones.", strings.Join(list, "; "))
 	if a.Problems.Raise(problem.Problem{Code: problem.Instances, Text: text}) {
 		a.log.Warn("settings of instances differ", "settings", list)
 	}

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -65,8 +66,9 @@ func (c Config) step(ctx context.Context) time.Duration {
 		c.Log.Warn("backup failed", "dir", c.Dir, "err", err)
 		if len(copies) == 0 || Overdue(now.Sub(copies[0].At), c.Every) {
 			c.Problems.Raise(problem.Problem{
-				Code:   problem.Backup,
-				Text:   "No recent backup of the ledger exists. Check BACKUP_DIR: its owner and its free space.",
+				Code: problem.Backup,
+				Text: message.New("No recent backup of the ledger exists. " +
+					"Check BACKUP_DIR: its owner and its free space."),
 				Detail: err.Error(),
 			})
 		}

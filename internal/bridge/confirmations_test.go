@@ -317,7 +317,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 		h.says("of "+session, "dev:1", session, "failed")
 	}
 	free := func(h *house, _ string) {
-		if _, err := h.b.GrantCredit(context.Background(), "dev:1", Actor{"operator", "test"}); err != nil {
+		if _, err := h.b.GrantCredit(context.Background(), "dev:1", "", Actor{"operator", "test"}); err != nil {
 			h.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -365,7 +365,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 			unconfirmed(h, "cs_test_1")
 			unconfirmed(h, "cs_test_2")
 			h.selling("dev:1", fleet.Paused)
-			p, err := h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "is it alive?"})
+			p, err := h.b.GrantCredit(t.Context(), "dev:1", "", Actor{"operator", "is it alive?"})
 			if err != nil {
 				t.Fatal(err)
 			}

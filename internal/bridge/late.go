@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"notepay/internal/message"
 	"notepay/internal/notefile"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
@@ -194,10 +195,10 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 		}
 		why := b.notehubProblem()
 		waits := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
-		if err == nil || why != "" {
-			b.late.Store(waits || why != "")
+		if err == nil || !why.IsZero() {
+			b.late.Store(waits || !why.IsZero())
 		}
-		if why != "" {
+		if !why.IsZero() {
 			b.c.Problems.Raise(problem.Problem{
 				Code:       problem.NotehubDown,
 				Text:       why,
@@ -207,25 +208,25 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 		} else if raised {
 			b.c.Problems.Clear(problem.NotehubDown)
 		}
-		raised = why != ""
+		raised = !why.IsZero()
 		if upstream.Sleep(ctx, measureInterval) != nil {
 			return
 		}
 	}
 }
 
-// notehubProblem returns why nothing could be delivered now, for the operator, or "" if Notehub
+// notehubProblem returns why nothing could be delivered now, for the operator, or none if Notehub
 // works.
-func (b *Bridge) notehubProblem() string {
+func (b *Bridge) notehubProblem() message.Message {
 	switch {
 	case b.c.NotehubLimiter.Refuses():
-		return "Notehub rejects notepay's requests, so all sales are stopped. " +
-			"The console and the log show its answer. Run notepay check."
+		return message.New("Notehub rejects notepay's requests, so all sales are stopped. " +
+			"The console and the log show its answer. Run notepay check.")
 	case b.lateness.isDown():
-		return "Notehub accepts no notes, so all sales are stopped. The log shows its answer. " +
-			"Sales resume by themselves."
+		return message.New("Notehub accepts no notes, so all sales are stopped. The log shows its answer. " +
+			"Sales resume by themselves.")
 	}
-	return ""
+	return message.Message{}
 }
 
 // probe probes Notehub while lateness wants it.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 )
@@ -55,9 +56,6 @@ func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) 
 		// The payment was recorded before the prices were known.
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" {
 			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
-		}
-		if payment.IsFreeStart(p) && p.PriceID != "" && p.Delivery == payment.Failed {
-			return p, payment.ErrState // its code counts again, so the machine could start twice
 		}
 		p, err := payment.Resend(p, b.lifetimeOf(p.DeviceUID), tx.Now)
 		if err != nil {
@@ -151,28 +149,65 @@ func auditState(p payment.Payment) string {
 	return strings.TrimRight(fmt.Sprintf("%s %s %s %d", p.Funds, p.Delivery, p.Reason, p.RefundedAmount), " ")
 }
 
-// GrantCredit sends a device a credit without a payment, as a test or as goodwill. It returns
-// ledger.ErrNotFound for an unknown device.
-func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also ...Also) (payment.Payment, error) {
-	return b.grant(ctx, device, payment.Offer{Name: "Free start"}, by, also)
+// GrantCredit sends a device a credit without a payment, as the operator's test or goodwill. The credit
+// is for one of the device's prices, or for its first if price is "", with the duration, code and
+// pulses of a paid one. A device without prices gets a credit without them.
+//
+// It returns ledger.ErrNotFound for an unknown device, ErrNoPrice if the device does not sell the price,
+// ErrNotRead while its prices are unknown, and payment.ErrState if another timed credit holds it. A
+// credit of which nothing more can be known gives the device up, because it cannot be ended.
+func (b *Bridge) GrantCredit(ctx context.Context, device, price string, by Actor, also ...Also) (
+	payment.Payment, error,
+) {
+	choose := func(d *fleet.Device, now time.Time) (payment.Offer, error) { return b.offerOf(d, price, now) }
+	return b.grant(ctx, payment.OperatorStartPrefix, device, choose, by, also)
 }
 
-// GrantOffer sends a device a free credit for one of its offers, with the duration, code and pulses of
-// a paid one. It returns ErrState if another timed credit holds the device.
+// ErrNoPrice is returned for a price that a device does not sell.
+var ErrNoPrice = errors.New("the device does not sell this price")
+
+// ErrNotRead is returned while it is not known what a device sells.
+var ErrNotRead = errors.New("the variables of the device were not read yet")
+
+// offerOf returns what a free start of a device is for. While that is unknown, it requests a read.
+func (b *Bridge) offerOf(d *fleet.Device, price string, now time.Time) (payment.Offer, error) {
+	if d.Unread() {
+		b.c.Fleet.Availability(d.UID, now)
+		return payment.Offer{}, ErrNotRead
+	}
+	for _, o := range d.Offers {
+		if price == "" || o.Plan.PriceID == price {
+			return o.Plan, nil
+		}
+	}
+	if price != "" {
+		return payment.Offer{}, ErrNoPrice
+	}
+	return payment.Offer{Name: "Free start"}, nil
+}
+
+// GrantOffer sends a device a free credit of a goodwill code, for one of its offers, with the duration,
+// code and pulses of a paid one. It returns ErrState if another timed credit holds the device.
 func (b *Bridge) GrantOffer(
 	ctx context.Context, device string, offer payment.Offer, by Actor, also ...Also,
 ) (payment.Payment, error) {
-	return b.grant(ctx, device, offer, by, also)
+	choose := func(*fleet.Device, time.Time) (payment.Offer, error) { return offer, nil }
+	return b.grant(ctx, payment.FreeStartPrefix, device, choose, by, also)
 }
 
-// grant records a free credit for an offer.
-func (b *Bridge) grant(ctx context.Context, device string, offer payment.Offer, by Actor, also []Also) (
-	payment.Payment, error,
-) {
+// grant records a free credit for the offer that choose returns. It asks choose in the transaction, because
+// a request that is repeated must not depend on what the device sells now.
+func (b *Bridge) grant(
+	ctx context.Context,
+	prefix, device string,
+	choose func(d *fleet.Device, now time.Time) (payment.Offer, error),
+	by Actor,
+	also []Also,
+) (payment.Payment, error) {
 	if err := b.mayRecord(ctx); err != nil {
 		return payment.Payment{}, err
 	}
-	session := payment.FreeStartPrefix + strings.ToLower(rand.Text())
+	session := prefix + strings.ToLower(rand.Text())
 	var p payment.Payment
 	err := b.update(ctx, func(tx *update) error {
 		if err := runBefore(tx.Tx, also); err != nil {
@@ -196,8 +231,16 @@ func (b *Bridge) grant(ctx context.Context, device string, offer payment.Offer, 
 			DeliveryAt: tx.Now,
 			FundsAt:    tx.Now,
 		}
+		offer, err := choose(d, tx.Now)
+		if err != nil {
+			return err
+		}
 		p = payment.ApplyOffer(p, payment.CheckoutSession{}, offer, newAccessCode())
-		var err error
+		if prefix == payment.OperatorStartPrefix && p.Duration > 0 {
+			if err := releaseSilentDevice(tx, device); err != nil {
+				return err
+			}
+		}
 		if p, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
 			err = payment.ErrState // another timed credit holds the device
 		}
@@ -218,6 +261,21 @@ func (b *Bridge) grant(ctx context.Context, device string, offer payment.Offer, 
 		return p, fmt.Errorf("free start of %s: %w", device, err)
 	}
 	return p, nil
+}
+
+// releaseSilentDevice ends the hold of a timed credit that its machine has, and that it is not expected
+// to answer.
+func releaseSilentDevice(tx *update, device string) error {
+	held, err := tx.Occupant(device)
+	if taken, err := ledger.Found(err); !taken || err != nil {
+		return err
+	}
+	if held.Delivery != payment.Fetched || !held.ConfirmBy.IsZero() {
+		return nil
+	}
+	released := held
+	released.HoldsDevice = false
+	return tx.change(held, payment.Next(released, tx.Now))
 }
 
 // Pause stops the sales of a device until Resume.

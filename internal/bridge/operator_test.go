@@ -98,18 +98,18 @@ func TestGrantCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		ctx := context.Background()
-		if _, err := h.b.GrantCredit(ctx, "dev:9", person); !errors.Is(err, ledger.ErrNotFound) {
+		if _, err := h.b.GrantCredit(ctx, "dev:9", "", person); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("of an unknown device: %v; want %v", err, ledger.ErrNotFound)
 		}
 		if err := h.b.Pause(ctx, "dev:1", person); err != nil { // a paused machine is tested before it is resumed
 			t.Fatal(err)
 		}
 		h.run()
-		first, err := h.b.GrantCredit(ctx, "dev:1", person)
+		first, err := h.b.GrantCredit(ctx, "dev:1", "", person)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := h.b.GrantCredit(ctx, "dev:1", person)
+		second, err := h.b.GrantCredit(ctx, "dev:1", "", person)
 		if err != nil || first.ID == second.ID {
 			t.Errorf("two starts have the credits %s and %s (%v); want one each", first.ID, second.ID, err)
 		}

@@ -109,7 +109,7 @@ func TestUpdatePublishesEveryChange(t *testing.T) {
 		time.Sleep(payment.Lease)
 		h.claim(h.b.notehub(), 1)
 
-		decided(h.b.GrantCredit(t.Context(), "dev:1", operator))
+		decided(h.b.GrantCredit(t.Context(), "dev:1", "", operator))
 		h.run()
 		time.Sleep(time.Hour) // machines are silent, credits expire
 		h.close()

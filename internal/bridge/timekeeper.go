@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"notepay/internal/message"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
@@ -215,9 +216,9 @@ func (b *Bridge) judgeTime(waited bool) {
 	case seen && ahead.Abs() > vendortime.Tolerance:
 		p.Text = clockText(ahead)
 	case waited && !b.clock().Known() && b.c.Ledger.CreatedAt().IsZero():
-		p.Text = "Stripe has not answered since the start, so notepay does not know the time " +
+		p.Text = message.New("Stripe has not answered since the start, so notepay does not know the time " +
 			"and cannot process payments. Check the connection to Stripe, STRIPE_SECRET_KEY, " +
-			"and this host's clock, because a wrong clock breaks TLS."
+			"and this host's clock, because a wrong clock breaks TLS.")
 	default:
 		if b.c.Problems.Clear(problem.Clock) {
 			b.c.Log.Info("clock correct again")
@@ -230,13 +231,14 @@ func (b *Bridge) judgeTime(waited bool) {
 }
 
 // clockText returns how wrong the host's clock is and what to do.
-func clockText(ahead time.Duration) string {
-	way := "ahead of"
+func clockText(ahead time.Duration) message.Message {
+	off := ahead.Abs().Round(time.Second)
 	if ahead < 0 {
-		way = "behind"
+		return message.New("The clock of this host is %s behind Stripe's time. "+
+			"All sales are stopped until the clock is right. "+
+			"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).", off)
 	}
-	return fmt.Sprintf("The clock of this host is %s %s Stripe's time. "+
+	return message.New("The clock of this host is %s ahead of Stripe's time. "+
 		"All sales are stopped until the clock is right. "+
-		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).",
-		ahead.Abs().Round(time.Second), way)
+		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).", off)
 }

@@ -14,7 +14,7 @@ func (b *Bridge) twins(p payment.Payment, sign string) payment.Payment {
 	if p.ReviewReason == "" {
 		p.ReviewReason = payment.ReviewTwins
 	}
-	found := problem.Problem{Code: problem.Twins, Text: fleet.TwinsText, Detail: sign + ", payment " + p.ID}
+	found := problem.Problem{Code: problem.Twins, Text: fleet.TwinsText(), Detail: sign + ", payment " + p.ID}
 	if b.c.Problems.Raise(found) {
 		b.c.Log.Error("second installation detected", "payment", p.ID, "detail", sign)
 	}

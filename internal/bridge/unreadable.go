@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -140,7 +141,9 @@ func (b *Bridge) reportStuck(failures int, err error) {
 		}
 		return
 	}
-	b.c.Problems.Raise(problem.Problem{Code: problem.EventsStuck,
-		Text: "notepay cannot read Stripe's events, so it misses payments whose webhook is lost. " +
-			"The log has the cause. Run notepay check to see what the key may read."})
+	b.c.Problems.Raise(problem.Problem{
+		Code: problem.EventsStuck,
+		Text: message.New("notepay cannot read Stripe's events, so it misses payments whose webhook is lost. " +
+			"The log has the cause. Run notepay check to see what the key may read."),
+	})
 }

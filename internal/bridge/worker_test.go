@@ -60,7 +60,7 @@ func TestRecordOutcomeEndsWhileTheLedgerHangs(t *testing.T) {
 				again.ID = "evt_2"
 				_ = h.b.Receive(t.Context(), again)
 			},
-			"GrantCredit": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "test"}) },
+			"GrantCredit": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", "", Actor{"operator", "test"}) },
 			"claim":       func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
 		} {
 			if took := h.blocked(f); took > 10*time.Second {

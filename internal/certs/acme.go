@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"notepay/internal/message"
 )
 
 // LetsEncrypt is the directory of Let's Encrypt.
@@ -177,7 +179,9 @@ const maxRetryAfter = 7 * 24 * time.Hour
 
 // explain returns a sentence about a failed order that says what to do, and how long the authority
 // asks to wait.
-func explain(err error, domains []string, authority string, now time.Time) (text string, retryAfter time.Duration) {
+func explain(err error, domains []string, authority string, now time.Time) (
+	text message.Message, retryAfter time.Duration,
+) {
 	domain := strings.Join(domains, ", ")
 	kind, detail := "", ""
 	if refused, ok := errors.AsType[*acme.AuthorizationError](err); ok {
@@ -203,36 +207,36 @@ func explain(err error, domains []string, authority string, now time.Time) (text
 				wait = min(asked, maxRetryAfter)
 			}
 		}
-		return fmt.Sprintf("The certificate authority limits how often %s may get a certificate. "+
+		return message.New("The certificate authority limits how often %s may get a certificate. "+
 			"Leave notepay running, it tries again at %s; a restart does not help.",
 			domain, now.Add(wait).UTC().Format("2006-01-02 15:04 MST")), wait
 	case "dns":
-		return fmt.Sprintf("The DNS has no address for %s. "+
+		return message.New("The DNS has no address for %s. "+
 			"Create an A record for it that leads to this server, and an AAAA record only if the server has IPv6.",
 			domain), 0
 	case "connection", "tls":
-		return fmt.Sprintf("The certificate authority cannot connect to %s on port 80. "+
+		return message.New("The certificate authority cannot connect to %s on port 80. "+
 			"Open port 80 in the firewall and the router, and check that the DNS leads to this server.", domain), 0
 	case "unauthorized", "incorrectResponse":
-		return fmt.Sprintf("Something else than this notepay answers at http://%s. "+
+		return message.New("Something else than this notepay answers at http://%s. "+
 			"Correct the A and AAAA records in the DNS, or stop the other web server.", domain), 0
 	case "caa":
-		return fmt.Sprintf("A CAA record in the DNS forbids certificates for %s. "+
+		return message.New("A CAA record in the DNS forbids certificates for %s. "+
 			"Remove it, or add the certificate authority to it.", domain), 0
 	case "rejectedIdentifier", "malformed":
-		return fmt.Sprintf("The certificate authority refuses %s (%s). Correct TLS_DOMAINS.", domain, detail), 0
+		return message.New("The certificate authority refuses %s (%s). Correct TLS_DOMAINS.", domain, detail), 0
 	case "externalAccountRequired":
-		return fmt.Sprintf("The certificate authority at %s requires an account that was made before. "+
+		return message.New("The certificate authority at %s requires an account that was made before. "+
 			"Set ACME_DIRECTORY to another one.", authority), 0
 	case "":
 		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
-			return fmt.Sprintf("The certificate of the authority at %s is not trusted. "+
+			return message.New("The certificate of the authority at %s is not trusted. "+
 				"Set ACME_CA_FILE to a file with its root.", authority), 0
 		}
 		if _, network := errors.AsType[net.Error](err); network {
-			return fmt.Sprintf("The certificate authority at %s does not answer. "+
+			return message.New("The certificate authority at %s does not answer. "+
 				"Check this server's connection to the Internet.", authority), 0
 		}
 	}
-	return "The certificate authority issued no certificate for " + domain + ". The log has its answer.", 0
+	return message.New("The certificate authority issued no certificate for %s. The log has its answer.", domain), 0
 }

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"notepay/internal/message"
 )
 
 // Store keeps values across restarts, and for all instances on one ledger. An empty value is
@@ -61,9 +63,9 @@ type Source interface {
 	Names() []string
 }
 
-// Report receives a problem that needs the operator, in one or two sentences, or "" when it is
+// Report receives a problem that needs the operator, in one or two sentences, or none when it is
 // over. cause is in the authority's words.
-type Report func(problem, cause string)
+type Report func(problem message.Message, cause string)
 
 const (
 	// checkInterval is the maximum time between two looks at the store, where another instance may
@@ -197,7 +199,7 @@ func (m *Managed) step(ctx context.Context, first bool) time.Duration {
 		return time.Minute
 	}
 	if c := m.current.Load(); c != nil && now.Before(renewAt(c.Leaf)) {
-		m.report("", "")
+		m.report(message.Message{}, "")
 		return renewAt(c.Leaf).Sub(now)
 	}
 	if !m.store.Leads() {
@@ -216,7 +218,7 @@ func (m *Managed) step(ctx context.Context, first bool) time.Duration {
 	began := now
 	err = m.order(ctx)
 	if now = time.Now(); err == nil {
-		m.report("", "")
+		m.report(message.Message{}, "")
 		leaf := m.current.Load().Leaf
 		m.log.Info("certificate issued", "domains", m.domains, "until", leaf.NotAfter, "took", now.Sub(began))
 		return max(renewAt(leaf).Sub(now), time.Second)
@@ -232,11 +234,11 @@ func (m *Managed) step(ctx context.Context, first bool) time.Duration {
 		// The next process must wait as long.
 		failures = slices.Repeat([]time.Time{now.Add(wait - failureWindow)}, maxFailures)
 	}
-	if err := m.remember(ctx, failures, problem); err != nil {
+	if err := m.remember(ctx, failures, problem.String()); err != nil {
 		m.log.Error("failed order not recorded", "err", err)
 	}
 	next := now.Add(wait).Round(time.Second)
-	m.log.Error("certificate not issued", "detail", problem, "err", err, "next_attempt", next)
+	m.log.Error("certificate not issued", "detail", problem.String(), "err", err, "next_attempt", next)
 	if m.lacking(now) {
 		m.report(problem, err.Error())
 	}
@@ -261,7 +263,7 @@ func (m *Managed) reportStored(ctx context.Context, now time.Time) {
 		return
 	}
 	if problem != "" {
-		m.report(problem, "")
+		m.report(message.New(problem), "")
 	}
 }
 

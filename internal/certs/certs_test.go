@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"notepay/internal/message"
 )
 
 // memory is a Store in memory.
@@ -140,10 +142,10 @@ func inBubble(
 		start := func() *Managed {
 			said = ""
 			m, err := NewManaged(t.Context(), []string{"pay.example.com"}, issuer, store,
-				slog.New(slog.DiscardHandler), func(text, _ string) {
+				slog.New(slog.DiscardHandler), func(text message.Message, _ string) {
 					mu.Lock()
 					defer mu.Unlock()
-					said = text
+					said = text.String()
 				})
 			if err != nil {
 				t.Fatal(err)
@@ -274,7 +276,7 @@ func TestManagedByTheLeader(t *testing.T) {
 		var sources [2]*Managed
 		for n := range stores {
 			stores[n] = &instance{memory: shared}
-			report := func(text, _ string) { problems[n].Store(text) }
+			report := func(text message.Message, _ string) { problems[n].Store(text.String()) }
 			m, err := NewManaged(ctx, []string{"pay.example.com"}, issuer, stores[n],
 				slog.New(slog.DiscardHandler), report)
 			if err != nil {
@@ -355,7 +357,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 			return string(text)
 		}
 		said := ""
-		report := func(text, _ string) { said = text }
+		report := func(text message.Message, _ string) { said = text.String() }
 		if _, err := NewFiles(certFile, keyFile, slog.New(slog.DiscardHandler), report); err == nil {
 			t.Error("missing files are accepted")
 		}
@@ -429,7 +431,7 @@ func TestExplain(t *testing.T) {
 		"The log has its answer":  errors.New("what"),
 	} {
 		text, _ := explain(err, []string{"pay.example.com"}, "https://ca.test", time.Now())
-		if !strings.Contains(text, want) {
+		if !strings.Contains(text.String(), want) {
 			t.Errorf("%v is explained by %q; want %q", err, text, want)
 		}
 	}

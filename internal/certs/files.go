@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"notepay/internal/message"
 )
 
 // pollInterval is how often files are read again. They are small. A change counts when two reads in a
@@ -124,15 +126,16 @@ func (f *Files) judge(err error) {
 	left := time.Until(f.current.Load().Leaf.NotAfter)
 	switch {
 	case err != nil && failedBefore:
-		f.report("The files in TLS_CERT_FILE and TLS_KEY_FILE cannot be used, so the earlier certificate is served. "+
-			"Write a certificate and its key there.", err.Error())
+		f.report(message.New("The files in TLS_CERT_FILE and TLS_KEY_FILE cannot be used, "+
+			"so the earlier certificate is served. Write a certificate and its key there."), err.Error())
 	case err != nil:
 	case left <= 0:
-		f.report("The certificate in TLS_CERT_FILE has expired, so customers and Stripe cannot connect. Renew it.", "")
+		f.report(message.New("The certificate in TLS_CERT_FILE has expired, "+
+			"so customers and Stripe cannot connect. Renew it."), "")
 	case left < minValidity:
-		f.report(fmt.Sprintf("The certificate in TLS_CERT_FILE expires in %d days. "+
+		f.report(message.New("The certificate in TLS_CERT_FILE expires in %d days. "+
 			"Renew it, or check why it does not renew by itself.", int(left.Hours()/24)), "")
 	default:
-		f.report("", "")
+		f.report(message.Message{}, "")
 	}
 }

@@ -2,8 +2,9 @@ package check
 
 import (
 	"context"
-	"fmt"
 	"strings"
+
+	"notepay/internal/message"
 )
 
 // alerts reports who gets alerts. It sends a test alert only if the operator asked for one.
@@ -11,7 +12,7 @@ func (r *run) alerts(ctx context.Context) Result {
 	targets := r.Settings.AlertTargets()
 	if len(targets) == 0 {
 		return warned(
-			"set ALERT_URLS, for example to ntfy://ntfy.sh/TOPIC for your phone",
+			fix("set ALERT_URLS, for example to ntfy://ntfy.sh/TOPIC for your phone"),
 			"ALERT_URLS is not set: you learn of problems only in the console",
 		)
 	}
@@ -23,14 +24,14 @@ func (r *run) alerts(ctx context.Context) Result {
 	if r.TestAlert == nil {
 		return ok("they go to %s; notepay check --alert sends a test alert", to)
 	}
-	var failures []string
+	var failures message.List
 	for n, err := range r.TestAlert(ctx) {
 		if err != nil {
-			failures = append(failures, fmt.Sprintf("number %d: %s", n+1, err))
+			failures = append(failures, message.New("number %d: %s", n+1, err))
 		}
 	}
 	if len(failures) > 0 {
-		return failed("correct ALERT_URLS", "%s", strings.Join(failures, "; "))
+		return failed(fix("correct ALERT_URLS"), "%s", failures)
 	}
 	return ok("a test alert was sent to %s; check that it arrived", to)
 }

@@ -11,16 +11,15 @@ import (
 	"context"
 	"crypto/ecdh"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stripe/stripe-go/v82"
 
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
@@ -41,8 +40,8 @@ const (
 type Result struct {
 	Name   string // the subject of the check
 	State  State
-	Detail string // the finding, on one line
-	Remedy string // how to fix the problem; "" if there is none
+	Detail message.Message // the finding, on one line
+	Remedy message.Message // how to fix the problem; zero if there is none
 }
 
 // Config configures Run. Only Report may be nil.
@@ -107,20 +106,23 @@ type run struct {
 }
 
 func ok(format string, args ...any) Result {
-	return Result{State: OK, Detail: fmt.Sprintf(format, args...)}
+	return Result{State: OK, Detail: message.New(format, args...)}
 }
 
 func skipped(format string, args ...any) Result {
-	return Result{State: Skipped, Detail: fmt.Sprintf(format, args...)}
+	return Result{State: Skipped, Detail: message.New(format, args...)}
 }
 
-func failed(remedy, format string, args ...any) Result {
-	return Result{State: Failed, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
+func failed(remedy message.Message, format string, args ...any) Result {
+	return Result{State: Failed, Remedy: remedy, Detail: message.New(format, args...)}
 }
 
-func warned(remedy, format string, args ...any) Result {
-	return Result{State: Warned, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
+func warned(remedy message.Message, format string, args ...any) Result {
+	return Result{State: Warned, Remedy: remedy, Detail: message.New(format, args...)}
 }
+
+// fix returns a remedy.
+func fix(format string, args ...any) message.Message { return message.New(format, args...) }
 
 // Run runs all checks, one after the other, and returns their results in a fixed order.
 func Run(ctx context.Context, c Config) []Result {
@@ -169,7 +171,7 @@ func Run(ctx context.Context, c Config) []Result {
 			continue
 		}
 		found := check.do(ctx)
-		found.Name, found.Detail = check.name, oneLine(found.Detail)
+		found.Name = check.name
 		results = append(results, found)
 		if c.Report != nil {
 			c.Report(found)
@@ -177,9 +179,6 @@ func Run(ctx context.Context, c Config) []Result {
 	}
 	return results
 }
-
-// oneLine replaces line breaks, which a vendor's message may hold.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // status returns the HTTP status of a failed call, or 0 if there was no reply.
 func status(err error) int {

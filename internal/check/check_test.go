@@ -157,7 +157,7 @@ func TestRunWithoutMistakes(t *testing.T) {
 		c := newChecked(t, live)
 		for _, r := range c.run() {
 			t.Logf("%s: %+v", name, r)
-			if r.State != usual(r) || r.Remedy != "" || r.Detail == "" {
+			if r.State != usual(r) || !r.Remedy.IsZero() || r.Detail.IsZero() {
 				t.Errorf("%s: %+v; want it ok", name, r)
 			}
 		}
@@ -179,7 +179,7 @@ func TestRunDespiteOddRecords(t *testing.T) {
 			`{"uid":"route:none","type":"http"},` +
 			`{"uid":"route:8d65a087d5d290ce5bdf03aeff2becc0","type":"http"}]`})
 		for _, r := range c.run() {
-			if r.State != usual(r) || r.Remedy != "" {
+			if r.State != usual(r) || !r.Remedy.IsZero() {
 				t.Errorf("%s: %+v; want it ok", name, r)
 			}
 		}

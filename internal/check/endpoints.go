@@ -59,14 +59,14 @@ func Endpoint(e *stripe.WebhookEndpoint) Result {
 	switch missing := MissingEvents(e); {
 	case e.Status != "enabled":
 		return failed(
-			"enable it at "+DashboardWebhooks+"; notepay finds missed payments every POLL_INTERVAL",
+			fix("enable it at %s; notepay finds missed payments every POLL_INTERVAL", DashboardWebhooks),
 			"endpoint %s is %s: Stripe disables endpoints after days of failures",
 			e.ID,
 			e.Status,
 		)
 	case len(missing) > 0:
 		return failed(
-			"add them at "+DashboardWebhooks,
+			fix("add them at %s", DashboardWebhooks),
 			"endpoint %s does not send %s",
 			e.ID,
 			strings.Join(missing, ", "),

@@ -15,6 +15,7 @@ import (
 	"notepay/internal/apptest"
 	"notepay/internal/check"
 	"notepay/internal/fixture"
+	"notepay/internal/message"
 	"notepay/internal/sandbox"
 )
 
@@ -62,10 +63,10 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 		return func(c *checked) { c.stripe.SetPrice(fixture.Warm, change) }
 	}
 	failed := func(name, detail, remedy string) check.Result {
-		return check.Result{Name: name, State: check.Failed, Detail: detail, Remedy: remedy}
+		return check.Result{Name: name, State: check.Failed, Detail: message.New(detail), Remedy: message.New(remedy)}
 	}
 	warned := func(name, detail, remedy string) check.Result {
-		return check.Result{Name: name, State: check.Warned, Detail: detail, Remedy: remedy}
+		return check.Result{Name: name, State: check.Warned, Detail: message.New(detail), Remedy: message.New(remedy)}
 	}
 	for name, f := range map[string]struct {
 		live  bool
@@ -402,8 +403,8 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 				switch {
 				case r.Name == f.want.Name:
 					found = true
-					if r.State != f.want.State || !strings.Contains(r.Detail, f.want.Detail) ||
-						!strings.Contains(r.Remedy, f.want.Remedy) {
+					if r.State != f.want.State || !strings.Contains(r.Detail.String(), f.want.Detail.String()) ||
+						!strings.Contains(r.Remedy.String(), f.want.Remedy.String()) {
 						t.Errorf("%+v; want %+v", r, f.want)
 					}
 				case r.State != check.OK && r.State != check.Skipped:
@@ -413,7 +414,7 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 					c.env["STRIPE_SECRET_KEY"], fixture.TestSecret, "secret-of-client",
 					apptest.RouteToken, c.env["OPERATOR_TOKEN"],
 				} {
-					if secret != "" && strings.Contains(r.Detail+r.Remedy, secret) {
+					if secret != "" && strings.Contains(r.Detail.String()+r.Remedy.String(), secret) {
 						t.Errorf("%+v shows a secret", r)
 					}
 				}

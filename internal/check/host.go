@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,12 +18,13 @@ import (
 	"notepay/internal/clientaddr"
 	"notepay/internal/dsn"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 )
 
 // unknownSettings warns of names that are not settings and would silently have no effect.
 func (r *run) unknownSettings(context.Context) Result {
 	if len(r.Suspicious) > 0 {
-		return warned("correct the name or remove the line; .env.example lists every setting",
+		return warned(fix("correct the name or remove the line; .env.example lists every setting"),
 			"%s", strings.Join(r.Suspicious, "; "))
 	}
 	return ok("all setting names are known")
@@ -44,8 +44,8 @@ func (r *run) ledgerAccess(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
 	if err := ledger.CheckWritable(ctx, database); err != nil {
 		return failed(
-			"payments cannot be recorded: check the directory's owner, the free space, or the database user "+
-				"(DATABASE_URL)",
+			fix("payments cannot be recorded: check the directory's owner, the free space, or the database user "+
+				"(DATABASE_URL)"),
 			"%s",
 			err,
 		)
@@ -66,7 +66,7 @@ func (r *run) instances(ctx context.Context) Result {
 	case err != nil:
 		return skipped("the instances could not be read: %s", err)
 	case len(differ) > 0:
-		return warned("give all instances the same settings, and start them again",
+		return warned(fix("give all instances the same settings, and start them again"),
 			"%d of %d have other settings than these: %s", len(differ), n, strings.Join(differ, "; "))
 	case n == 0:
 		return ok("no notepay runs on this database now")
@@ -86,7 +86,7 @@ func (r *run) ledgerDisk(context.Context) Result {
 		return skipped("the disk could not be checked: %s", err)
 	case network != "":
 		return failed(
-			"put DATABASE_URL on a local disk, or use PostgreSQL",
+			fix("put DATABASE_URL on a local disk, or use PostgreSQL"),
 			"%s is on %s, which is not safe for SQLite",
 			database,
 			network,
@@ -100,20 +100,20 @@ func (r *run) diskSpace(context.Context) Result {
 	if dsn.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
-	const remedy = "free space on the ledger's disk, or enlarge it"
+	remedy := fix("free space on the ledger's disk, or enlarge it")
 	space, err := r.Space(database)
-	free := fmt.Sprintf("%.0f MB are free", float64(space.Free)/1e6)
+	free, floor := float64(space.Free)/1e6, float64(space.Floor())/1e6
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		return skipped("this system does not report free space")
 	case err != nil:
 		return skipped("the disk could not be checked: %s", err)
 	case space.Free < space.Floor():
-		return failed(remedy, "%s: sales stop with so little space", free)
+		return failed(remedy, "%.0f MB are free: sales stop with so little space", free)
 	case space.Tight():
-		return warned(remedy, "%s: sales stop when %.0f MB are left", free, float64(space.Floor())/1e6)
+		return warned(remedy, "%.0f MB are free: sales stop when %.0f MB are left", free, floor)
 	}
-	return ok("%s", free)
+	return ok("%.0f MB are free", free)
 }
 
 // backups checks the age of the newest scheduled backup.
@@ -124,21 +124,21 @@ func (r *run) backups(context.Context) Result {
 		return skipped("the ledger is in PostgreSQL, which has its own backups")
 	case s.BackupDir == "":
 		return warned(
-			"set BACKUP_DIR, best to a directory on another disk",
+			fix("set BACKUP_DIR, best to a directory on another disk"),
 			"BACKUP_DIR is not set: no backups are made",
 		)
 	}
 	copies, err := backup.List(s.BackupDir)
 	switch {
 	case err != nil:
-		return warned("check the owner of BACKUP_DIR", "the backups could not be read: %s", err)
+		return warned(fix("check the owner of BACKUP_DIR"), "the backups could not be read: %s", err)
 	case len(copies) == 0:
-		return warned("start notepay: it makes the first one at once", "%s holds no backup yet", s.BackupDir)
+		return warned(fix("start notepay: it makes the first one at once"), "%s holds no backup yet", s.BackupDir)
 	}
 	age := time.Since(copies[0].At).Round(time.Minute)
 	if backup.Overdue(age, s.BackupEvery) {
 		return warned(
-			"check that notepay runs, the owner of BACKUP_DIR and its free space",
+			fix("check that notepay runs, the owner of BACKUP_DIR and its free space"),
 			"the newest backup in %s is %s old",
 			s.BackupDir,
 			age,
@@ -162,13 +162,13 @@ func (r *run) clock(context.Context) Result {
 		return ok("in step with Stripe and Notehub")
 	case ahead > 0:
 		return failed(
-			"turn on time synchronization (NTP)",
+			fix("turn on time synchronization (NTP)"),
 			"%s ahead of Stripe and Notehub; sales stop at two minutes",
 			ahead,
 		)
 	}
 	return failed(
-		"turn on time synchronization (NTP)",
+		fix("turn on time synchronization (NTP)"),
 		"%s behind Stripe and Notehub; sales stop at two minutes",
 		-ahead,
 	)
@@ -182,7 +182,7 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	if address == "" {
 		r.secure = skipped("PUBLIC_URL is not set")
 		return warned(
-			"set PUBLIC_URL to the address at which customers reach notepay",
+			fix("set PUBLIC_URL to the address at which customers reach notepay"),
 			"PUBLIC_URL is not set: customers stay on Stripe's page after paying",
 		)
 	}
@@ -190,20 +190,20 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/health", nil)
 	if err != nil {
-		return failed("correct PUBLIC_URL", "%s", err)
+		return failed(fix("correct PUBLIC_URL"), "%s", err)
 	}
 	resp, err := r.Public.Do(req)
 	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
 		r.secure = failed(
-			"renew the certificate; it must cover this name and include the whole chain, or Stripe and "+
-				"phones reject it",
+			fix("renew the certificate; it must cover this name and include the whole chain, or Stripe and "+
+				"phones reject it"),
 			"%s",
 			wrong.Err,
 		)
 		return skipped("the certificate is not valid")
 	}
 	if err != nil {
-		return failed("check DNS, the firewall and the proxy", "%s does not answer: %s", address, err)
+		return failed(fix("check DNS, the firewall and the proxy"), "%s does not answer: %s", address, err)
 	}
 	defer resp.Body.Close()
 	r.secure = validity(resp.TLS)
@@ -220,7 +220,7 @@ func (r *run) publicAddress(ctx context.Context) Result {
 	switch code := resp.StatusCode; {
 	case code/100 == 3:
 		return failed(
-			"let the proxy pass requests on without a redirect: Stripe counts a redirect as a failure",
+			fix("let the proxy pass requests on without a redirect: Stripe counts a redirect as a failure"),
 			"%s redirects to %s",
 			address,
 			resp.Header.Get("Location"),
@@ -229,20 +229,20 @@ func (r *run) publicAddress(ctx context.Context) Result {
 		return ok("notepay %s answers there: %s", health.Version, health.Status)
 	case decodeErr == nil && health.Version != "":
 		return warned(
-			"check the log of the notepay that runs there",
+			fix("check the log of the notepay that runs there"),
 			"notepay %s answers there: %s",
 			health.Version,
 			health.Status,
 		)
 	case code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
 		return warned(
-			"start notepay, and check that the proxy passes requests on to "+r.Settings.Address(),
+			fix("start notepay, and check that the proxy passes requests on to %s", r.Settings.Address()),
 			"a proxy answers, but notepay is not behind it (status %d)",
 			code,
 		)
 	default:
 		return failed(
-			"point PUBLIC_URL to notepay",
+			fix("point PUBLIC_URL to notepay"),
 			"something else answers at %s/health (status %d)",
 			address,
 			code,
@@ -266,7 +266,7 @@ func validity(state *tls.ConnectionState) Result {
 	end := first.NotAfter
 	if left := time.Until(end); left < min(minValidity, end.Sub(first.NotBefore)/4) {
 		return warned(
-			"renew the certificate, or check why it does not renew by itself",
+			fix("renew the certificate, or check why it does not renew by itself"),
 			"expires in %d days",
 			int(left.Hours()/24),
 		)
@@ -278,7 +278,8 @@ func validity(state *tls.ConnectionState) Result {
 // certificate, it returns why.
 func (r *run) certificate(context.Context) Result {
 	if r.local != nil && r.local.problem != "" {
-		return failed("do what the finding says; notepay then tries again by itself", "%s", r.local.problem)
+		return failed(fix("do what the finding says; notepay then tries again by itself"),
+			"%s", message.New(r.local.problem))
 	}
 	return r.secure
 }
@@ -286,7 +287,7 @@ func (r *run) certificate(context.Context) Result {
 func (r *run) operatorToken(context.Context) Result {
 	if r.Settings.OperatorToken == "" {
 		return warned(
-			"set OPERATOR_TOKEN to at least 16 characters",
+			fix("set OPERATOR_TOKEN to at least 16 characters"),
 			"OPERATOR_TOKEN is not set: the console is closed, and refunds work only in Stripe's Dashboard",
 		)
 	}
@@ -296,7 +297,7 @@ func (r *run) operatorToken(context.Context) Result {
 func (r *run) supportContact(context.Context) Result {
 	if r.Settings.SupportContact == "" {
 		return warned(
-			"set SUPPORT_CONTACT to an e-mail address, a telephone number or a web address",
+			fix("set SUPPORT_CONTACT to an e-mail address, a telephone number or a web address"),
 			"SUPPORT_CONTACT is not set: when something goes wrong, customers do not learn where to ask for help",
 		)
 	}

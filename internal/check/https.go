@@ -12,6 +12,7 @@ import (
 	"notepay/internal/certs"
 	"notepay/internal/clientaddr"
 	"notepay/internal/config"
+	"notepay/internal/message"
 )
 
 // probeTimeout limits one request for a probe.
@@ -53,16 +54,16 @@ func (r *run) domainNames(ctx context.Context) Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	var found []string
+	var found message.List
 	for _, d := range r.Settings.Domains() {
 		addresses, err := r.Lookup(ctx, d)
 		if err != nil || len(addresses) == 0 {
-			return failed("create an A record for it that leads to this server, and an AAAA record only if the server "+
-				"has IPv6", "the DNS has no address for %s", d)
+			return failed(fix("create an A record for it that leads to this server, "+
+				"and an AAAA record only if the server has IPv6"), "the DNS has no address for %s", d)
 		}
-		found = append(found, d+" leads to "+strings.Join(addresses, ", "))
+		found = append(found, message.New("%s leads to %s", d, strings.Join(addresses, ", ")))
 	}
-	return ok("%s", strings.Join(found, "; "))
+	return ok("%s", found)
 }
 
 // plainPort checks that port 80 of each domain leads to the notepay of this host, because the
@@ -74,23 +75,23 @@ func (r *run) plainPort(ctx context.Context) Result {
 	}
 	host, port, err := net.SplitHostPort(s.TLSRedirectAddr)
 	if err != nil {
-		return failed("correct TLS_REDIRECT_ADDR", "%s", err)
+		return failed(fix("correct TLS_REDIRECT_ADDR"), "%s", err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	if r.local, err = r.ask(ctx, "http://"+net.JoinHostPort(host, port)); err != nil || r.local == nil {
-		return warned("start notepay, and run this check again", "notepay does not answer on this host at %s",
+		return warned(fix("start notepay, and run this check again"), "notepay does not answer on this host at %s",
 			s.TLSRedirectAddr)
 	}
 	for _, d := range s.Domains() {
 		there, err := r.ask(ctx, "http://"+d)
 		switch {
 		case err != nil:
-			return failed("open port 80 in the firewall and the router; if only this server cannot reach itself, "+
-				"ignore this finding", "http://%s does not answer: %s", d, err)
+			return failed(fix("open port 80 in the firewall and the router; if only this server cannot reach itself, "+
+				"ignore this finding"), "http://%s does not answer: %s", d, err)
 		case there == nil || there.id != r.local.id:
-			return failed("correct the A and AAAA records in the DNS, or stop the other web server",
+			return failed(fix("correct the A and AAAA records in the DNS, or stop the other web server"),
 				"something else than this notepay answers at http://%s", d)
 		}
 	}
@@ -102,16 +103,16 @@ func (r *run) judgeForwarded(origin clientaddr.Origin) Result {
 	trusted := r.Settings.Proxies().Any()
 	switch {
 	case origin == clientaddr.Ignored && !trusted:
-		return warned("set TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1",
+		return warned(fix("set TRUSTED_PROXIES to the proxy's address, such as 127.0.0.1"),
 			"a proxy forwards the addresses of clients, and TRUSTED_PROXIES is not set: all clients count as one")
 	case origin == clientaddr.Ignored:
-		return warned("add the address that the log names to TRUSTED_PROXIES",
+		return warned(fix("add the address that the log names to TRUSTED_PROXIES"),
 			"the proxy in front of notepay is not in TRUSTED_PROXIES: all clients count as one")
 	case origin == clientaddr.Unclear:
-		return warned("configure the proxy as in docs/proxies.md",
+		return warned(fix("configure the proxy as in docs/proxies.md"),
 			"the proxy forwards something that is not the address of its client")
 	case origin == "" && trusted:
-		return warned("make the proxy send X-Forwarded-For, as in docs/proxies.md",
+		return warned(fix("make the proxy send X-Forwarded-For, as in docs/proxies.md"),
 			"TRUSTED_PROXIES is set, and the proxy forwards no address")
 	case origin == "":
 		return ok("no proxy forwards addresses")

@@ -66,7 +66,7 @@ func TestPlainPort(t *testing.T) {
 				Public:   &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 			}}
 			got := r.plainPort(t.Context())
-			if got.State != c.state || !strings.Contains(got.Detail+got.Remedy, c.says) {
+			if got.State != c.state || !strings.Contains(got.Detail.String()+got.Remedy.String(), c.says) {
 				t.Errorf("%+v; want %v, %q", got, c.state, c.says)
 			}
 		})
@@ -83,7 +83,8 @@ func TestPlainPortKnowsTheCertificatesProblem(t *testing.T) {
 	if got := r.plainPort(t.Context()); got.State != OK {
 		t.Errorf("%+v; want ok", got)
 	}
-	if got := r.certificate(t.Context()); got.State != Failed || got.Detail != "Open port 80 in the firewall." {
+	got := r.certificate(t.Context())
+	if got.State != Failed || got.Detail.String() != "Open port 80 in the firewall." {
 		t.Errorf("%+v; want what the running notepay says", got)
 	}
 	for _, s := range []config.Settings{{TLSRedirectAddr: here}, {TLSCertFile: "x", TLSRedirectAddr: "off"}} {
@@ -111,7 +112,7 @@ func TestValidity(t *testing.T) {
 		root := &x509.Certificate{NotBefore: time.Now().Add(-day), NotAfter: time.Now().Add(1000 * day)}
 		leaf := &x509.Certificate{NotBefore: time.Now().Add(-c.age), NotAfter: time.Now().Add(c.left)}
 		got := validity(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf, root}})
-		if got.State != c.state || !strings.Contains(got.Detail, c.says) {
+		if got.State != c.state || !strings.Contains(got.Detail.String(), c.says) {
 			t.Errorf("%s: %+v; want %v, %q", c.name, got, c.state, c.says)
 		}
 	}
@@ -137,7 +138,8 @@ func TestDomainNames(t *testing.T) {
 		"pay.example.com, www.example.com": {Failed, "the DNS has no address for www.example.com"},
 	} {
 		r := &run{Config: Config{Settings: &config.Settings{TLSDomains: domains}, Lookup: lookup}}
-		if got := r.domainNames(t.Context()); got.State != want.state || !strings.Contains(got.Detail, want.says) {
+		got := r.domainNames(t.Context())
+		if got.State != want.state || !strings.Contains(got.Detail.String(), want.says) {
 			t.Errorf("%q: %+v; want %v, %q", domains, got, want.state, want.says)
 		}
 	}
@@ -160,7 +162,7 @@ func TestJudgeForwarded(t *testing.T) {
 	} {
 		r := &run{Config: Config{Settings: &config.Settings{TrustedProxies: c.trusted}}}
 		got := r.judgeForwarded(c.origin)
-		if got.State != c.state || !strings.Contains(got.Detail+got.Remedy, c.says) {
+		if got.State != c.state || !strings.Contains(got.Detail.String()+got.Remedy.String(), c.says) {
 			t.Errorf("%q, %q: %+v; want %v, %q", c.trusted, c.origin, got, c.state, c.says)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -14,6 +13,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/notecrypt"
 	"notepay/internal/upstream"
 )
@@ -33,8 +33,8 @@ func (r *run) signIn(ctx context.Context) Result {
 	if slices.ContainsFunc(r.damaged, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
 		return skipped("a secret is damaged")
 	}
-	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, " +
-		"or a personal access token"
+	remedy := fix("make a new OAuth client in the project under Settings, Programmatic API access, " +
+		"or a personal access token")
 	err := retryLimited(ctx, func() error { return r.Notehub.SignIn(ctx) })
 	if err == nil {
 		var project struct{}
@@ -49,14 +49,14 @@ func (r *run) signIn(ctx context.Context) Result {
 		return ok("Notehub accepts the credentials")
 	case status(err) == 0:
 		return failed(
-			"check that this host reaches "+r.Settings.NotehubAPIURL+
-				" (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			fix("check that this host reaches %s (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+				r.Settings.NotehubAPIURL),
 			"Notehub is not reached: %s",
 			Explain(err),
 		)
 	case r.Settings.NotehubToken != "":
 		return failed(
-			"make a new personal access token in Notehub under API Access, because tokens expire",
+			fix("make a new personal access token in Notehub under API Access, because tokens expire"),
 			"Notehub says: %s",
 			Explain(err),
 		)
@@ -70,10 +70,10 @@ func (r *run) project(context.Context) Result {
 	case !r.notehubWorks:
 		return skipped("notepay is not signed in")
 	case status(r.projectErr) >= http.StatusInternalServerError:
-		return failed("try again later", "Notehub did not answer: %s", Explain(r.projectErr))
+		return failed(fix("try again later"), "Notehub did not answer: %s", Explain(r.projectErr))
 	case r.projectErr != nil:
 		return failed(
-			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project",
+			fix("copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project"),
 			"Notehub says of %s: %s",
 			r.Settings.NotehubProjectUID,
 			Explain(r.projectErr),
@@ -89,7 +89,7 @@ func (r *run) noteFiles(ctx context.Context) Result {
 	if len(devices) == 0 {
 		return skipped("there is no device to check")
 	}
-	var left []string
+	var left message.List
 	for _, d := range devices {
 		var files []json.RawMessage
 		path := "/devices/" + url.PathEscape(cmp.Or(d.Spelled, d.UID)) + "/files"
@@ -100,14 +100,15 @@ func (r *run) noteFiles(ctx context.Context) Result {
 		for _, file := range files {
 			if id, waiting := waitingPayments(file); waiting > 0 && id != r.Settings.NoteFile {
 				name := strings.TrimSpace(d.UID + " " + d.Name)
-				left = append(left, fmt.Sprintf("%d in %s of %s", waiting, id, name))
+				left = append(left, message.New("%d in %s of %s", waiting, id, name))
 			}
 		}
 	}
 	if len(left) > 0 {
 		return warned(
-			"wait: notepay recalls them there at the end of their lifetime, unless the machine fetches them before",
-			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, strings.Join(left, "; "))
+			fix("wait: notepay recalls them there at the end of their lifetime, "+
+				"unless the machine fetches them before"),
+			"NOTE_FILE is %s, and payments wait elsewhere: %s", r.Settings.NoteFile, left)
 	}
 	return ok("payments go to %s, and answers come in %s", r.Settings.NoteFile, r.Settings.AckFile)
 }
@@ -150,7 +151,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 	var keys map[string]*ecdh.PublicKey
 	err := retryLimited(ctx, func() (err error) { keys, err = r.Notehub.PublicKeys(ctx); return err })
 	if err != nil {
-		return failed("set ENCRYPT_NOTES=off, or let the credentials read the devices' public keys",
+		return failed(fix("set ENCRYPT_NOTES=off, or let the credentials read the devices' public keys"),
 			"ENCRYPT_NOTES is experimental, and the public keys could not be read: %s", Explain(err))
 	}
 	var missing []string
@@ -160,7 +161,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 		}
 	}
 	named := strings.Join(missing[:min(len(missing), maxOddNamed)], "; ")
-	const remedy = "a Notecard LoRa has no key; set ENCRYPT_NOTES=off to sell on them"
+	remedy := fix("a Notecard LoRa has no key; set ENCRYPT_NOTES=off to sell on them")
 	switch {
 	case len(missing) == len(r.devices):
 		return failed(remedy,
@@ -170,7 +171,7 @@ func (r *run) noteEncryption(ctx context.Context) Result {
 			"ENCRYPT_NOTES is experimental, and %d of %d devices have no public key, so they are not sold: %s",
 			len(missing), len(r.devices), named)
 	}
-	return warned("try it with each kind of Notecard that you use (docs/vendors.md, U18)",
+	return warned(fix("try it with each kind of Notecard that you use (docs/vendors.md, U18)"),
 		"ENCRYPT_NOTES is experimental: all %d devices have a public key, "+
 			"but no Notecard was asked whether it decrypts",
 		len(r.devices))
@@ -191,19 +192,19 @@ func (r *run) listDevices(ctx context.Context) Result {
 	if why := r.noProject(); why.State != "" {
 		return why
 	}
-	where := "the project"
+	where := message.New("the project")
 	if r.Settings.NotehubFleetUID != "" {
-		where = "fleet " + r.Settings.NotehubFleetUID
+		where = message.New("fleet %s", r.Settings.NotehubFleetUID)
 	}
 	err := retryLimited(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
 	off := 0
-	var odd []string
+	var odd message.List
 	for _, d := range r.devices {
 		if d.Disabled {
 			off++
 		}
 		if d.Problem != "" {
-			odd = append(odd, strings.TrimSpace(d.UID+" "+d.Name)+": "+d.Problem)
+			odd = append(odd, message.New("%s: %s", strings.TrimSpace(d.UID+" "+d.Name), message.New(d.Problem)))
 		}
 	}
 	listed := len(r.devices)
@@ -212,30 +213,35 @@ func (r *run) listDevices(ctx context.Context) Result {
 	case err != nil:
 		r.devices = nil
 		return failed(
-			"check that NOTEHUB_FLEET_UID is a fleet of the project",
+			fix("check that NOTEHUB_FLEET_UID is a fleet of the project"),
 			"the devices of %s could not be listed: %s",
 			where,
 			Explain(err),
 		)
 	case len(r.devices) == 0 && listed > 0:
-		return failed("correct them in Notehub", "none of the %d devices of %s can take payments: %s", listed, where,
-			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
+		return failed(
+			fix("correct them in Notehub"),
+			"none of the %d devices of %s can take payments: %s",
+			listed,
+			where,
+			odd[:min(len(odd), maxOddNamed)],
+		)
 	case len(r.devices) == 0:
 		return failed(
-			"give a Notecard the project's ProductUID with hub.set, and connect it once",
+			fix("give a Notecard the project's ProductUID with hub.set, and connect it once"),
 			"%s has no device",
 			where,
 		)
 	case off == len(r.devices):
-		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
+		return failed(fix("enable a device in Notehub"), "all %d devices of %s are disabled", off, where)
 	case len(odd) > 0:
 		return warned(
-			"correct them in Notehub; the other devices are not affected",
+			fix("correct them in Notehub; the other devices are not affected"),
 			"%d of %d devices in %s: %s",
 			len(odd),
 			listed,
 			where,
-			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "),
+			odd[:min(len(odd), maxOddNamed)],
 		)
 	}
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
@@ -256,11 +262,12 @@ func (r *run) connections(ctx context.Context) Result {
 	if len(devices) == 0 {
 		return skipped("there is no device to check")
 	}
-	var late, seen []string
+	var late message.List
+	var seen []string
 	for _, d := range devices {
 		name := strings.TrimSpace(d.UID + " " + d.Name)
 		if d.LastActivity.IsZero() {
-			late = append(late, name+" was never connected")
+			late = append(late, message.New("%s was never connected", name))
 			continue
 		}
 		var reply struct {
@@ -274,21 +281,21 @@ func (r *run) connections(ctx context.Context) Result {
 		case err != nil:
 			return skipped("the sessions of %s could not be read: %s", name, Explain(err))
 		case len(reply.Sessions) == 0:
-			late = append(late, name+" has no session")
+			late = append(late, message.New("%s has no session", name))
 		case !reply.Sessions[0].Continuous:
-			late = append(late, name+" does not stay connected")
+			late = append(late, message.New("%s does not stay connected", name))
 		default:
 			seen = append(seen, name)
 		}
 	}
-	of := fmt.Sprintf("checked the %d most recently active of %d devices", len(devices), len(r.devices))
+	of := message.New("checked the %d most recently active of %d devices", len(devices), len(r.devices))
 	if len(late) > 0 {
 		return warned(
-			`use hub.set with "mode":"continuous","sync":true; `+
-				`with "periodic" a machine starts only at its next inbound sync`,
+			fix(`use hub.set with "mode":"continuous","sync":true; `+
+				`with "periodic" a machine starts only at its next inbound sync`),
 			"%s: %s",
 			of,
-			strings.Join(late, "; "),
+			late,
 		)
 	}
 	return ok("%s: %s stay connected", of, strings.Join(seen, ", "))
@@ -307,10 +314,10 @@ func (r *run) variables(ctx context.Context) Result {
 		return skipped("the variables could not be read: %s", Explain(err))
 	}
 	named := 0
-	var bad []string
+	var bad message.List
 	for _, level := range levels {
 		for _, why := range level.wrong {
-			bad = append(bad, level.name+": "+why)
+			bad = append(bad, message.New("%s: %s", level.name, why))
 		}
 		for _, id := range level.prices {
 			named++
@@ -318,16 +325,16 @@ func (r *run) variables(ctx context.Context) Result {
 			case p.err != nil:
 				return skipped("%s could not be read: %s", id, Explain(p.err))
 			case p.why != "":
-				bad = append(bad, fmt.Sprintf("%s names %s: %s", level.name, id, p.why))
+				bad = append(bad, message.New("%s names %s: %s", level.name, id, message.New(p.why)))
 			}
 		}
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled, credit_lifetime, machine_kind or code_... in Notehub; "+
-				"until then wrong prices are not for sale, and CREDIT_LIFETIME and neutral words apply",
+			fix("correct stripe_price_id, payment_enabled, credit_lifetime, machine_kind or code_... in Notehub; "+
+				"until then wrong prices are not for sale, and CREDIT_LIFETIME and neutral words apply"),
 			"%s",
-			strings.Join(bad, "; "),
+			bad,
 		)
 	}
 	return ok("%d prices named by the project, its fleets and %d devices are valid", named, len(r.sample()))
@@ -335,17 +342,18 @@ func (r *run) variables(ctx context.Context) Result {
 
 // level is a place in Notehub whose variables say what is sold.
 type level struct {
-	name          string
-	prices, wrong []string
+	name   message.Message
+	prices []string
+	wrong  message.List
 }
 
 // levels reads the variables of all places that the variables check is about.
 func (r *run) levels(ctx context.Context) (levels []level, err error) {
-	parse := func(name string, variables map[string]string) {
+	parse := func(name message.Message, variables map[string]string) {
 		prices, wrong := fleet.Terms(variables, r.Settings.Terms())
 		levels = append(levels, level{name, prices, wrong})
 	}
-	add := func(name string, read func() (map[string]string, error)) {
+	add := func(name message.Message, read func() (map[string]string, error)) {
 		if err != nil {
 			return
 		}
@@ -353,16 +361,18 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 		err = retryLimited(ctx, func() (err error) { variables, err = read(); return err })
 		parse(name, variables)
 	}
-	add("the project", func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
+	add(message.New("the project"), func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
 	var fleets map[string]map[string]string
 	if err == nil {
 		err = retryLimited(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
 	}
 	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
-		parse("fleet "+uid, fleets[uid])
+		parse(message.New("fleet %s", uid), fleets[uid])
 	}
 	for _, d := range r.sample() {
-		add("device "+d.UID, func() (map[string]string, error) { return r.Notehub.DeviceVariables(ctx, d.UID) })
+		add(message.New("device %s", d.UID), func() (map[string]string, error) {
+			return r.Notehub.DeviceVariables(ctx, d.UID)
+		})
 	}
 	return levels, err
 }
@@ -371,7 +381,7 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 func (r *run) confirmations(context.Context) Result {
 	if r.Settings.ConfirmWithin == 0 {
 		return warned(
-			"set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started",
+			fix("set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started"),
 			"CONFIRM_WITHIN is 0: a credit counts as delivered when the Notecard has fetched its note, "+
 				"whether or not the machine starts",
 		)
@@ -389,7 +399,7 @@ func (r *run) route(ctx context.Context) Result {
 		return ok("NOTEHUB_ROUTE_TOKEN is not set, so notepay asks Notehub for answers")
 	case r.Settings.PublicURL == "":
 		return failed(
-			"set PUBLIC_URL",
+			fix("set PUBLIC_URL"),
 			"NOTEHUB_ROUTE_TOKEN is set but PUBLIC_URL is not, so no route can lead to notepay",
 		)
 	case why.State != "":
@@ -399,7 +409,7 @@ func (r *run) route(ctx context.Context) Result {
 	if err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, "/routes", "", &routes) }); err != nil {
 		return skipped("the routes could not be read: %s", Explain(err))
 	}
-	read, unread := 0, ""
+	read, unread := 0, message.Message{}
 	for _, text := range routes {
 		var summary struct {
 			UID      string `json:"uid"`
@@ -407,7 +417,7 @@ func (r *run) route(ctx context.Context) Result {
 			Disabled bool   `json:"disabled"`
 		}
 		if json.Unmarshal(text, &summary) != nil {
-			unread = "a route could not be read: " + upstream.Excerpt(text)
+			unread = message.New("a route could not be read: %s", upstream.Excerpt(text))
 			continue
 		}
 		if summary.Disabled || summary.Type != "http" || read == maxRoutes {
@@ -426,7 +436,7 @@ func (r *run) route(ctx context.Context) Result {
 		path := "/routes/" + url.PathEscape(summary.UID)
 		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "", &route) })
 		if upstream.OutcomeOf(err) != upstream.OK { // another route may be ours
-			unread = fmt.Sprintf("route %s could not be read: %s", summary.UID, Explain(err))
+			unread = message.New("route %s could not be read: %s", summary.UID, Explain(err))
 			continue
 		}
 		filter := route.HTTP.Filter
@@ -436,19 +446,19 @@ func (r *run) route(ctx context.Context) Result {
 		case leads && (filter.Type == "inclusion" && len(filter.Files) > 0 && !listed ||
 			filter.Type == "exclusion" && listed):
 			return failed(
-				"add "+r.Settings.AckFile+" to the notefiles of the route, "+
-					"or set ACK_FILE to the file of the machines' answers",
+				fix("add %s to the notefiles of the route, or set ACK_FILE to the file of the machines' answers",
+					r.Settings.AckFile),
 				"route %s leads to %s, but not for %s", summary.UID, target, r.Settings.AckFile)
 		case leads:
 			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
 	}
-	if unread != "" {
-		return skipped("%s", unread)
+	if !unread.IsZero() {
+		return Result{State: Skipped, Detail: unread}
 	}
 	return failed(
-		"make a General HTTP/HTTPS route for "+r.Settings.AckFile+" to "+target+
-			" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
+		fix("make a General HTTP/HTTPS route for %s to %s "+
+			"with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN", r.Settings.AckFile, target),
 		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),
 		target,

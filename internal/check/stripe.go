@@ -1,10 +1,8 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,11 +11,13 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/fleet"
+	"notepay/internal/message"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
-const keysPage = "copy the key from https://dashboard.stripe.com/apikeys"
+// DashboardKeys is the page on which Stripe lists API keys.
+const DashboardKeys = "https://dashboard.stripe.com/apikeys"
 
 // secretFormat finds characters that enter a secret when it is copied. The settings were already
 // checked for spaces.
@@ -40,7 +40,7 @@ func (r *run) secretFormat(context.Context) Result {
 	}
 	if slices.Sort(r.damaged); len(r.damaged) > 0 {
 		return failed(
-			"copy the value again, complete and without quotation marks",
+			fix("copy the value again, complete and without quotation marks"),
 			"%s: contains quotation marks, omission dots or invisible characters, which no such secret has",
 			strings.Join(r.damaged, ", "),
 		)
@@ -63,18 +63,18 @@ func (r *run) stripeKey(ctx context.Context) Result {
 		return ok("test key: no money moves")
 	case code == http.StatusUnauthorized:
 		return failed(
-			keysPage+"; a rolled or expired key does not work again",
+			fix("copy the key from %s; a rolled or expired key does not work again", DashboardKeys),
 			"Stripe says: %s",
 			Explain(err),
 		)
 	case code == 0:
 		return failed(
-			"check that this host reaches "+r.Settings.StripeAPIURL+" (DNS, firewall, STRIPE_API_URL)",
+			fix("check that this host reaches %s (DNS, firewall, STRIPE_API_URL)", r.Settings.StripeAPIURL),
 			"Stripe is not reached: %s",
 			Explain(err),
 		)
 	default:
-		return failed("try again, and check https://status.stripe.com",
+		return failed(fix("try again, and check https://status.stripe.com"),
 			"Stripe says: %s (status %d)", Explain(err), code)
 	}
 }
@@ -109,7 +109,7 @@ func (r *run) permissions(ctx context.Context) Result {
 		return ok("an unrestricted key may do everything; a restricted key (rk_...) is safer")
 	}
 	const nothing = "notepay_check"
-	var lacks, doubts []string
+	var lacks, doubts message.List
 	for _, probe := range []permissionProbe{
 		{"read Prices", func() error {
 			return first(r.Stripe.V1Prices.List(ctx, &stripe.PriceListParams{ListParams: one()}))
@@ -152,27 +152,26 @@ func (r *run) permissions(ctx context.Context) Result {
 		notFound := status(err) == http.StatusNotFound || status(err) == http.StatusBadRequest
 		switch {
 		case PermissionMissing(err):
-			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, Explain(err)))
+			lacks = append(lacks, message.New("%s (Stripe says: %s)", message.New(probe.permission), Explain(err)))
 		case err != nil && !notFound:
-			doubts = append(doubts, fmt.Sprintf("%s (%s)", probe.permission, Explain(err)))
+			doubts = append(doubts, message.New("%s (%s)", message.New(probe.permission), Explain(err)))
 		}
 	}
 	switch {
 	case len(lacks) > 0:
 		return failed(
-			"give the key these permissions at https://dashboard.stripe.com/apikeys",
+			fix("give the key these permissions at %s", DashboardKeys),
 			"%s",
-			strings.Join(lacks, "; "),
+			lacks,
 		)
 	case len(doubts) > 0:
-		return warned("try again", "not known: %s", strings.Join(doubts, "; "))
+		return warned(fix("try again"), "not known: %s", doubts)
 	}
 	if lacks = r.revenuePermissions(ctx); len(lacks) > 0 {
 		return warned(
-			"for fees and payouts in the console, give the key these permissions at "+
-				"https://dashboard.stripe.com/apikeys",
+			fix("for fees and payouts in the console, give the key these permissions at %s", DashboardKeys),
 			"%s",
-			strings.Join(lacks, "; "),
+			lacks,
 		)
 	}
 	return ok("the restricted key has all permissions that notepay needs")
@@ -186,14 +185,14 @@ type permissionProbe struct {
 
 // revenuePermissions returns the permissions that the key lacks for the page about revenue. No machine
 // depends on them.
-func (r *run) revenuePermissions(ctx context.Context) (lacks []string) {
+func (r *run) revenuePermissions(ctx context.Context) (lacks message.List) {
 	for _, probe := range []permissionProbe{
 		{"read Balance transactions", func() error { return r.Fees(ctx) }},
 		{"read Payouts", func() error { return r.Payouts(ctx) }},
 	} {
 		e, ok := errors.AsType[*upstream.Error](probe.call())
 		if ok && (e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized) {
-			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, e.Detail))
+			lacks = append(lacks, message.New("%s (Stripe says: %s)", message.New(probe.permission), e.Detail))
 		}
 	}
 	return lacks
@@ -238,7 +237,8 @@ func (r *run) modes(ctx context.Context) Result {
 	for _, id := range r.Settings.PriceIDs() {
 		if r.price(ctx, id).otherMode {
 			return failed(
-				"use a key and prices of the same mode; webhook endpoints and their secrets also belong to one mode",
+				fix("use a key and prices of the same mode; "+
+					"webhook endpoints and their secrets also belong to one mode"),
 				"the key is a %s key and price %s is a %s price",
 				mode,
 				id,
@@ -249,7 +249,7 @@ func (r *run) modes(ctx context.Context) Result {
 	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" &&
 		(!strings.HasPrefix(public, "https://") || Loopback(public)) {
 		return failed(
-			"set PUBLIC_URL to the https:// address at which customers reach notepay, or use a test key",
+			fix("set PUBLIC_URL to the https:// address at which customers reach notepay, or use a test key"),
 			"the key is a live key, but PUBLIC_URL is %s",
 			public,
 		)
@@ -261,37 +261,41 @@ func (r *run) defaultPrices(ctx context.Context) Result {
 	if !r.stripeWorks {
 		return skipped("the key does not work")
 	}
-	var bad, good []string
+	var bad, good message.List
 	for _, id := range r.Settings.PriceIDs() {
 		switch p := r.price(ctx, id); {
 		case status(p.err) == http.StatusForbidden, status(p.err) == http.StatusUnauthorized:
 			return skipped("the key may not read prices")
 		case p.err != nil:
-			bad = append(bad, fmt.Sprintf("%s could not be read: %s", id, Explain(p.err)))
+			bad = append(bad, message.New("%s could not be read: %s", id, Explain(p.err)))
 		case p.otherMode:
 			return skipped("%s is in the other mode", id)
 		case p.why != "":
-			bad = append(bad, fmt.Sprintf("%s: %s", id, p.why))
+			bad = append(bad, message.New("%s: %s", id, message.New(p.why)))
 		default:
-			good = append(good, fmt.Sprintf("%s is %s, %d %s in its smallest unit",
-				id, cmp.Or(p.plan.Name, "nameless"), p.plan.Amount, p.plan.Currency))
+			var name any = p.plan.Name
+			if name == "" {
+				name = message.New("nameless")
+			}
+			good = append(good, message.New("%s is %s, %d %s in its smallest unit",
+				id, name, p.plan.Amount, p.plan.Currency))
 		}
 	}
 	if len(bad) > 0 {
 		return failed(
-			"STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup creates one",
+			fix("STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup creates one"),
 			"%s",
-			strings.Join(bad, "; "),
+			bad,
 		)
 	}
-	return ok("%s", strings.Join(good, "; "))
+	return ok("%s", good)
 }
 
 func (r *run) webhookSecret(context.Context) Result {
 	switch n := len(r.Settings.WebhookSecrets()); n {
 	case 0:
 		return warned(
-			"set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach notepay",
+			fix("set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach notepay"),
 			"webhooks are off: notepay sees a payment when the customer returns, or within %s",
 			r.Settings.PollInterval,
 		)
@@ -322,10 +326,10 @@ func (r *run) webhook(ctx context.Context) Result {
 			Explain(err),
 		)
 	case err != nil:
-		return failed("try again", "the endpoints could not be read: %s", Explain(err))
+		return failed(fix("try again"), "the endpoints could not be read: %s", Explain(err))
 	case len(endpoints) == 0:
 		return failed(
-			"run notepay setup to create it, and put its secret into STRIPE_WEBHOOK_SECRET",
+			fix("run notepay setup to create it, and put its secret into STRIPE_WEBHOOK_SECRET"),
 			"this account has no endpoint for %s in the key's mode",
 			r.Settings.PublicURL+WebhookPaths()[0],
 		)
@@ -348,11 +352,15 @@ func (r *run) webhookVersion(context.Context) Result {
 	case train(r.endpoint.APIVersion) == train(stripe.APIVersion):
 		return ok("%s", r.endpoint.APIVersion)
 	}
+	var sends any = r.endpoint.APIVersion
+	if sends == "" {
+		sends = message.New("the account's default version")
+	}
 	return warned(
-		"an endpoint keeps its version: delete this one, then make another with notepay setup",
+		fix("an endpoint keeps its version: delete this one, then make another with notepay setup"),
 		"endpoint %s sends %s, but notepay expects %s",
 		r.endpoint.ID,
-		cmp.Or(r.endpoint.APIVersion, "the account's default version"),
+		sends,
 		stripe.APIVersion,
 	)
 }

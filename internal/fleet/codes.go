@@ -59,8 +59,6 @@ func (f *Fleet) ByCode(code string) (found []*Device) {
 			found = append(found, d)
 		}
 	}
-	slices.SortFunc(found, func(a, b *Device) int {
-		return strings.Compare(a.Name+"\x00"+a.UID, b.Name+"\x00"+b.UID)
-	})
+	slices.SortFunc(found, byName)
 	return found
 }

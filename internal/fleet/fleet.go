@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/terms"
@@ -140,7 +141,7 @@ type Device struct {
 	// Maintenance is planned, or over; nil if there is none.
 	Maintenance *ledger.Maintenance
 	Out         *ledger.MachineState // what the machine said if it is out of order, else nil
-	Problems    []string             // what an operator must fix, worded for them
+	Problems    message.List         // what an operator must fix, worded for them
 
 	*saleTerms
 	unscannable     bool            // no sticker can hold its UID
@@ -348,7 +349,7 @@ func (f *Fleet) build(d ledger.Device) *Device {
 		}
 	}
 	if d.Problem != "" {
-		device.Problems = append(slices.Clip(device.Problems), d.Problem)
+		device.Problems = append(slices.Clip(device.Problems), message.New(d.Problem))
 	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
@@ -362,7 +363,7 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
 		device.Problems = append(
 			slices.Clip(device.Problems),
-			fmt.Sprintf(
+			message.New(
 				"its UID %.80q cannot be scanned: "+
 					"behind dev: there may be at most 64 letters, digits and -_.: and it is not sold",
 				d.UID,
@@ -373,6 +374,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	f.setKey(device)
 	return device
 }
+
+// Unread reports whether it is not known yet what the device sells.
+func (d *Device) Unread() bool { return d.unread }
 
 // Device returns a device, or nil if it is unknown.
 func (f *Fleet) Device(uid string) *Device {

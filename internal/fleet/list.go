@@ -2,10 +2,13 @@ package fleet
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
+	"notepay/internal/natural"
 	"notepay/internal/uid"
 )
 
@@ -20,7 +23,7 @@ type Listed struct {
 	Pause     *ledger.Pause        // nil if it is not paused
 	Out       *ledger.MachineState // nil if its machine is not out of order
 	Planned   *ledger.Maintenance  // nil if none is planned or takes place
-	Problems  []string
+	Problems  message.List
 	Lifetime  *time.Duration // of its credits; nil for the default
 	Variables time.Time      // when its own variables were last read; zero: never
 }
@@ -59,13 +62,18 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	return list
 }
 
-// List returns every device by UID, and after them those that cannot be sold at all.
+// byName compares devices by their names, with "Washer 2" before "Washer 10".
+func byName(a, b *Device) int {
+	return cmp.Or(natural.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+}
+
+// List returns every device by name, and after them those that cannot be sold at all.
 func (f *Fleet) List() []Listed {
 	devices := f.all()
-	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.UID, b.UID) })
+	slices.SortFunc(devices, byName)
 	list := f.Listed(devices...)
 	for _, d := range f.Unsold() {
-		l := Listed{Device: d, State: Unreadable, Problems: []string{d.Problem}}
+		l := Listed{Device: d, State: Unreadable, Problems: message.List{message.New(d.Problem)}}
 		if !uid.Valid(d.UID) {
 			l.State = Unscannable
 		}
@@ -88,38 +96,38 @@ func (f *Fleet) States() map[State]int {
 
 // Problem is something that an operator must fix, worded for them.
 type Problem struct {
-	Text    string
+	Text    message.Message
 	Devices int // how many devices have it; 0 if it is not about devices
 }
 
 // Problems returns what an operator must fix, beginning with what concerns the most devices.
 func (f *Fleet) Problems() []Problem {
-	count := map[string]int{}
+	found := map[string]Problem{} // by their texts
+	add := func(text message.Message, devices int) {
+		key := text.String()
+		found[key] = Problem{text, found[key].Devices + devices}
+	}
 	for _, d := range f.all() {
 		for _, text := range d.Problems {
-			count[text]++
+			add(text, 1)
 		}
 	}
 	for _, d := range f.Unsold() {
-		count[d.UID+": "+d.Problem] = 1
+		add(message.New("%s: %s", d.UID, message.New(d.Problem)), 1)
 	}
 	f.mu.RLock()
 	for id, why := range f.rejected {
-		count[notSoldText(id, why)] += 0 // listed even if no device sells it
+		add(notSoldText(id, why), 0) // listed even if no device sells it
 	}
 	for _, text := range []string{f.varsErr, f.keysErr} {
 		if text != "" {
-			count[text] = 0
+			add(message.New(text), 0)
 		}
 	}
 	f.mu.RUnlock()
-	list := make([]Problem, 0, len(count))
-	for text, n := range count {
-		list = append(list, Problem{text, n})
-	}
-	slices.SortFunc(
-		list,
-		func(a, b Problem) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text)) },
-	)
+	list := slices.Collect(maps.Values(found))
+	slices.SortFunc(list, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text.String(), b.Text.String()))
+	})
 	return list
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
@@ -126,7 +127,9 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	return nil
 }
 
-func notSoldText(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
+func notSoldText(id, why string) message.Message {
+	return message.New("price %s is not sold: %s", id, message.New(why))
+}
 
 // BelowMinimum returns why an amount in minor units is too small to charge, or "". An amount of 0
 // is free and passes.

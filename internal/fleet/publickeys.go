@@ -7,14 +7,17 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 )
 
 // The public keys of the devices are only in memory. A restart reads them with the first listing, and
 // without Notehub nothing could be posted anyway.
 
-// keyProblem is what an operator reads about a device whose public key is not known.
-const keyProblem = "its public key is not in Notehub or cannot be read, so its notes cannot be encrypted " +
-	"(ENCRYPT_NOTES, experimental) and it is not sold"
+// keyProblem returns what an operator reads about a device whose public key is not known.
+func keyProblem() message.Message {
+	return message.New("its public key is not in Notehub or cannot be read, so its notes cannot be encrypted " +
+		"(ENCRYPT_NOTES, experimental) and it is not sold")
+}
 
 // readKeys reads the public keys of all devices, if notes are encrypted. If they cannot be read, those
 // that are known stay.
@@ -70,7 +73,7 @@ func (f *Fleet) setKey(d *Device) {
 	d.key = f.keys[d.UID]
 	d.keyUnknown = d.key == nil
 	if d.keyUnknown && f.keys != nil {
-		d.Problems = append(d.Problems[:len(d.Problems):len(d.Problems)], keyProblem)
+		d.Problems = append(d.Problems[:len(d.Problems):len(d.Problems)], keyProblem())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -18,8 +19,10 @@ import (
 // looks like any other restart.
 
 // TwinsText tells the operator of another installation.
-const TwinsText = "Another installation works on the same Notehub project and Stripe account. " +
-	"Both send each credit and refund. Stop one of them, or give it another project and account."
+func TwinsText() message.Message {
+	return message.New("Another installation works on the same Notehub project and Stripe account. " +
+		"Both send each credit and refund. Stop one of them, or give it another project and account.")
+}
 
 const (
 	// signatureDue is the kind of a hint that the shared link may have to be signed.
@@ -135,7 +138,7 @@ func (w *linkReconciler) signOver(ctx context.Context, found ledger.Link) error 
 		w.fleet.Log.Warn("link signed by another process of notepay", "link", found.ID, "times", w.signing.answered)
 	}
 	if w.signing.answered >= answersNeeded {
-		w.fleet.raise(problem.Twins, TwinsText, errors.New("it keeps signing the payment link "+found.ID))
+		w.fleet.raise(problem.Twins, TwinsText(), errors.New("it keeps signing the payment link "+found.ID))
 	}
 	err := w.callLimited(ctx, func() error { return w.fleet.Stripe.SignLink(ctx, found.ID, w.nonce) })
 	if err == nil {

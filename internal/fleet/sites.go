@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"notepay/internal/natural"
 	"notepay/internal/terms"
 )
 
@@ -27,7 +28,7 @@ func (f *Fleet) Sites() []Site {
 		list = append(list, Site{uid, f.SiteName(uid), n})
 	}
 	slices.SortFunc(list, func(a, b Site) int {
-		return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), strings.Compare(a.UID, b.UID))
+		return cmp.Or(natural.Compare(a.Name, b.Name), strings.Compare(a.UID, b.UID))
 	})
 	return list
 }

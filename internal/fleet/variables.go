@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
@@ -50,7 +51,7 @@ type setting struct {
 	hours                     string
 	kind, codes               string // codes: name=value, one a line, sorted
 	source                    Source // of the prices
-	conflicts                 string // one problem a line
+	conflicts                 string // one a line: variable, quoted value and fleet, separated by tabs
 }
 
 // saleTerms is a parsed setting. All devices with the same setting share it.
@@ -63,7 +64,7 @@ type saleTerms struct {
 	hours    *terms.Hours      // nil: always open
 	kind     string            // one of terms.Kinds, or ""
 	codes    map[string]string // names of machine codes, by variable
-	problems []string
+	problems message.List
 }
 
 // saleTermsOf returns the terms that the levels set for a device. The caller holds the lock, or no
@@ -129,7 +130,7 @@ func (f *Fleet) codeVariables(d ledger.Device) (names []string) {
 }
 
 // ofFleets returns the value that the fleets of a device set. If they disagree it takes the first
-// fleet by UID and returns the conflict as a line. Which fleet wins at Notehub is not documented
+// fleet by UID and returns the conflict as a line of the setting. Which fleet wins at Notehub is not documented
 // (docs/vendors.md, U9).
 func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) {
 	var first string
@@ -145,14 +146,14 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 		}
 	}
 	if disagree {
-		conflict = fmt.Sprintf("%s: its fleets disagree; %q of %s is taken, the first by uid\n", name, value, first)
+		conflict = fmt.Sprintf("%s\t%q\t%s\n", name, value, first)
 	}
 	return value, conflict
 }
 
 // Terms returns the prices that variables name, in their order, and what is wrong with notepay's
 // variables. The names of the variables are in lower case.
-func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []string) {
+func Terms(variables map[string]string, rules terms.Rules) (prices []string, wrong message.List) {
 	ours := concerning(variables)
 	s := setting{
 		prices:   ours[priceVariable],
@@ -177,16 +178,24 @@ func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []stri
 // because a restart would lose it.
 func (s setting) terms(defaults []string, rules terms.Rules, zone *time.Location) *saleTerms {
 	t := &saleTerms{
-		source:   s.source,
-		prices:   defaults,
-		problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' }),
+		source: s.source,
+		prices: defaults,
 	}
-	wrong := func(format string, args ...any) { t.problems = append(t.problems, fmt.Sprintf(format, args...)) }
+	wrong := func(format string, args ...any) { t.problems = append(t.problems, message.New(format, args...)) }
+	for line := range strings.Lines(s.conflicts) {
+		name, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		value, first, _ := strings.Cut(rest, "\t")
+		wrong("%s: its fleets disagree; %s of %s is taken, the first by uid", name, value, first)
+	}
 	if s.prices != "" {
 		var bad []terms.BadPrice
 		t.prices, bad = terms.Prices(s.prices)
 		for _, why := range bad {
-			wrong("%s: %s", priceVariable, why)
+			if why.ID == "" {
+				wrong("%s: %s", priceVariable, message.New(why.Why))
+			} else {
+				wrong("%s: %.60q %s", priceVariable, why.ID, message.New(why.Why))
+			}
 		}
 	}
 	if s.enabled != "" {
@@ -198,13 +207,13 @@ func (s setting) terms(defaults []string, rules terms.Rules, zone *time.Location
 	if s.lifetime != "" {
 		d, why := rules.ParseLifetime(s.lifetime)
 		if t.lifetime, t.hasLife = d, why == ""; why != "" {
-			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, why)
+			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, message.New(why))
 		}
 	}
 	if s.hours != "" {
 		var why string
 		if t.hours, why = terms.ParseHours(s.hours, zone); why != "" {
-			wrong("%s: %.60q %s; the machine sells at all hours", hoursVariable, s.hours, why)
+			wrong("%s: %.60q %s; the machine sells at all hours", hoursVariable, s.hours, message.New(why))
 		}
 	}
 	if s.kind != "" {
@@ -218,7 +227,7 @@ func (s setting) terms(defaults []string, rules terms.Rules, zone *time.Location
 	for line := range strings.Lines(s.codes) {
 		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		if why := terms.CodeName(value); why != "" {
-			wrong("%s: %.60q %s; customers read the code alone", name, value, why)
+			wrong("%s: %.60q %s; customers read the code alone", name, value, message.New(why))
 			continue
 		}
 		if t.codes == nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/upstream"
 )
 
@@ -43,8 +44,8 @@ func (r *running) wantSold(want map[string]string) {
 func (r *running) hasProblem(uid string, says ...string) {
 	r.t.Helper()
 	problems := r.Device(uid).Problems
-	if !slices.ContainsFunc(problems, func(p string) bool {
-		return !slices.ContainsFunc(says, func(s string) bool { return !strings.Contains(p, s) })
+	if !slices.ContainsFunc(problems, func(p message.Message) bool {
+		return !slices.ContainsFunc(says, func(s string) bool { return !strings.Contains(p.String(), s) })
 	}) {
 		r.t.Errorf("problems of %s: %q; want one with %q", uid, problems, says)
 	}
@@ -323,7 +324,7 @@ func TestVariablesThatCannotBeReadStayTheSame(t *testing.T) {
 				if listings < c.listings || listings > c.listings+5 {
 					t.Errorf("%d listings in a quarter of an hour; want %d or some more", listings, c.listings)
 				}
-				if p := r.Problems(); len(p) != 1 || !strings.Contains(p[0].Text, "read variables") {
+				if p := r.Problems(); len(p) != 1 || !strings.Contains(p[0].Text.String(), "read variables") {
 					t.Errorf("problems %+v; want that the variables could not be read", p)
 				}
 				v.set(func() { v.silent = nil })

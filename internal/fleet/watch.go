@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -40,13 +41,13 @@ func (f *Fleet) watch(ctx context.Context) {
 }
 
 // raise puts a problem on the board and logs it once. cause may be nil.
-func (f *Fleet) raise(code, text string, cause error) {
+func (f *Fleet) raise(code string, text message.Message, cause error) {
 	p := problem.Problem{Code: code, Text: text}
 	if cause != nil {
 		p.Detail = fmt.Sprintf("%.300v", cause)
 	}
 	if f.Config.Problems.Raise(p) {
-		f.Log.Error("problem raised", "code", code, "text", text, "err", cause)
+		f.Log.Error("problem raised", "code", code, "text", text.String(), "err", cause)
 	}
 }
 
@@ -66,11 +67,12 @@ func (f *Fleet) recordListing(err error) {
 	failed, loaded := f.failedListings, f.loaded
 	f.mu.Unlock()
 	if !loaded {
-		f.raise(problem.NotListed, "notepay has never read the complete list of devices, so there are no sales yet. "+
-			"The console and the log show the cause. Run notepay check to see what to do.", err)
+		f.raise(problem.NotListed, message.New("notepay has never read the complete list of devices, "+
+			"so there are no sales yet. The console and the log show the cause. "+
+			"Run notepay check to see what to do."), err)
 	}
 	if failed >= 2 {
-		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d attempts to list the devices failed. "+
+		f.raise(problem.ListingFailed, message.New("The last %d attempts to list the devices failed. "+
 			"Known machines still take payments, new ones do not. "+
 			"The console and the log show the cause.", failed), err)
 	}
@@ -82,7 +84,7 @@ func (f *Fleet) checkList(now time.Time) {
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
 	if age := now.Sub(observed); loaded && age > maxMissedRefreshes*f.Interval {
-		f.raise(problem.ListOutdated, fmt.Sprintf("notepay last read the complete list of devices %s ago. "+
+		f.raise(problem.ListOutdated, message.New("notepay last read the complete list of devices %s ago. "+
 			"It does not know of machines that were added or removed since.", age.Round(time.Minute)), nil)
 		return
 	}
@@ -103,18 +105,19 @@ func (f *Fleet) payable() bool {
 }
 
 // unpayable returns why no device can be paid for.
-func (f *Fleet) unpayable() string {
+func (f *Fleet) unpayable() message.Message {
 	states := f.States()
 	if len(states) == 0 {
-		return "No machine can be paid for, because notepay knows no device. Run notepay check to see why."
+		return message.New("No machine can be paid for, because notepay knows no device. " +
+			"Run notepay check to see why.")
 	}
-	text := "No machine can be paid for:"
+	var counts message.List
 	for _, s := range []State{
 		Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady,
 	} {
 		if n := states[s]; n > 0 {
-			text += fmt.Sprintf(" %d %s,", n, s)
+			counts = append(counts, message.New("%d %s", n, message.New(string(s))))
 		}
 	}
-	return text[:len(text)-1] + ". The console shows the reason for each device."
+	return message.New("No machine can be paid for: %s. The console shows the reason for each device.", counts)
 }

@@ -10,6 +10,7 @@ import (
 
 	"notepay/internal/certs"
 	"notepay/internal/config"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -44,14 +45,14 @@ func NewHTTPS(
 ) (*HTTPS, error) {
 	h := &HTTPS{publicURL: s.PublicURL}
 	h.problem.Store("")
-	report := func(text, cause string) {
-		h.problem.Store(text)
-		if text == "" {
+	report := func(text message.Message, cause string) {
+		h.problem.Store(text.String())
+		if text.IsZero() {
 			board.Clear(problem.Certificate)
 			return
 		}
 		if board.Raise(problem.Problem{Code: problem.Certificate, Text: text, Detail: cause}) {
-			log.Error("certificate needs attention", "detail", text)
+			log.Error("certificate needs attention", "detail", text.String())
 		}
 	}
 	if !s.ACME() {

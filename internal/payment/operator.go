@@ -12,11 +12,22 @@ func Dismissable(p Payment) bool {
 	return p.Delivery != Queued && p.Delivery != Sent && p.Delivery != Started
 }
 
-// FreeStartPrefix begins the session ids of free starts.
-const FreeStartPrefix = "start_"
+const (
+	// FreeStartPrefix begins the session ids of free starts.
+	FreeStartPrefix = "start_"
+	// OperatorStartPrefix begins those that the operator made. Others are of a goodwill code, or of an
+	// older version.
+	OperatorStartPrefix = FreeStartPrefix + "op_"
+)
 
-// IsFreeStart reports whether the operator granted the credit.
+// IsFreeStart reports whether the operator granted the credit, at once or with a goodwill code.
 func IsFreeStart(p Payment) bool { return strings.HasPrefix(p.SessionID, FreeStartPrefix) }
+
+// ofGoodwillCode reports whether a goodwill code made the free start. Older free starts of the operator
+// have no price.
+func ofGoodwillCode(p Payment) bool {
+	return IsFreeStart(p) && p.PriceID != "" && !strings.HasPrefix(p.SessionID, OperatorStartPrefix)
+}
 
 // Answered reports whether the machine has confirmed its start.
 func Answered(p Payment) bool { return p.Delivery == Started || p.Delivery == Done }
@@ -36,6 +47,9 @@ var ErrState = errors.New("the payment's state does not allow this")
 func Resend(p Payment, lifetime time.Duration, now time.Time) (Payment, error) {
 	if p.Funds != Paid && p.Funds != Authorized {
 		return p, ErrState
+	}
+	if p.Delivery == Failed && ofGoodwillCode(p) {
+		return p, ErrState // its code counts again, so the machine could start twice
 	}
 	again := p.Delivery == Failed && !p.MaybeAccepted && p.RefundedAmount == 0
 	if p.Delivery != Queued && p.Delivery != Sent && !again {

@@ -183,3 +183,27 @@ func TestOperatorDecisionsEffects(t *testing.T) {
 		}, end{Done, ReasonEnded, Paid, 0, "", NoStep, false}},
 	})
 }
+
+// A goodwill code counts again if its start fails. So that start is not sent again.
+func TestResendOfFreeStarts(t *testing.T) {
+	t.Parallel()
+	for session, again := range map[string]bool{
+		OperatorStartPrefix + "abc": true,
+		FreeStartPrefix + "abc":     false,
+	} {
+		p := queuedPayment()
+		p.SessionID, p.PriceID, p.Amount = session, "price_1", 0
+		if _, err := Resend(p, time.Minute, noon); err != nil {
+			t.Errorf("%s that waits: %v; want it sent again", session, err)
+		}
+		_, err := Resend(Next(Fail(p, ReasonExpired), noon), time.Minute, noon)
+		if (err == nil) != again {
+			t.Errorf("%s that failed: %v; want it sent again: %v", session, err, again)
+		}
+	}
+	older := queuedPayment()
+	older.SessionID, older.Amount = FreeStartPrefix+"abc", 0
+	if _, err := Resend(Next(Fail(older, ReasonExpired), noon), time.Minute, noon); err != nil {
+		t.Errorf("an older start of the operator: %v; want it sent again", err)
+	}
+}

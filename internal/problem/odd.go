@@ -1,9 +1,11 @@
 package problem
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"notepay/internal/message"
 )
 
 // maxNamedRecords is how many odd records of one source a problem's text names. The log names all
@@ -29,7 +31,7 @@ func (b *Board) Odd(source string, records ...string) (changed bool) {
 	}
 	text := b.oddText()
 	b.mu.Unlock()
-	if text == "" {
+	if text.IsZero() {
 		b.Clear(OddRecords)
 	} else {
 		b.Raise(Problem{Code: OddRecords, Text: text})
@@ -37,21 +39,22 @@ func (b *Board) Odd(source string, records ...string) (changed bool) {
 	return changed
 }
 
-// oddText returns the text of OddRecords, "" if no source has odd records. The caller holds the
+// oddText returns the text of OddRecords, none if no source has odd records. The caller holds the
 // lock.
-func (b *Board) oddText() string {
-	var sources []string
-	for source, records := range b.odd {
+func (b *Board) oddText() message.Message {
+	var sources message.List
+	for _, source := range slices.Sorted(maps.Keys(b.odd)) {
+		records := b.odd[source]
 		named := strings.Join(records[:min(len(records), maxNamedRecords)], ", ")
 		if more := len(records) - maxNamedRecords; more > 0 {
-			named += fmt.Sprintf(" and %d more", more)
+			sources = append(sources, message.New("%s: %s and %d more", message.New(source), named, more))
+		} else {
+			sources = append(sources, message.New("%s: %s", message.New(source), named))
 		}
-		sources = append(sources, source+": "+named)
 	}
 	if len(sources) == 0 {
-		return ""
+		return message.Message{}
 	}
-	slices.Sort(sources)
-	return "notepay cannot read some records and skips them. " + strings.Join(sources, "; ") +
-		". Check them in the vendor's dashboard. The log has the details."
+	return message.New("notepay cannot read some records and skips them. %s. "+
+		"Check them in the vendor's dashboard. The log has the details.", sources)
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"notepay/internal/message"
 )
 
 // The codes of problems. /health, the metrics and the alert rules contain them, so they must not
@@ -62,11 +64,11 @@ func Codes() []string {
 
 // Problem is one entry of the list.
 type Problem struct {
-	Code       string    // one of the constants
-	Text       string    // one or two sentences: what happened and what to do; /health shows them to everyone
-	Detail     string    // the cause in a vendor's or the system's words, only for the console; "" for none
-	StopsSales bool      // no device is sold on while the problem lasts
-	Since      time.Time // when the code was raised; set by Board
+	Code       string          // one of the constants
+	Text       message.Message // one or two sentences: what happened and what to do; /health shows them to everyone
+	Detail     string          // the cause in a vendor's or the system's words, only for the console; "" for none
+	StopsSales bool            // no device is sold on while the problem lasts
+	Since      time.Time       // when the code was raised; set by Board
 }
 
 // Board is the list of current problems. The zero value is ready to use. A nil *Board ignores

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 )
 
@@ -218,8 +219,8 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 }
 
 func (m *Monitor) raise(w *watch, err error) {
-	text := "notepay cannot record payments: " + ledger.Cause(err) +
-		". All sales are stopped and resume by themselves when recording works again."
+	text := message.New("notepay cannot record payments: %s. "+
+		"All sales are stopped and resume by themselves when recording works again.", ledger.Cause(err))
 	m.problems.Raise(problem.Problem{Code: problem.Storage, Text: text, StopsSales: true})
 	if !w.failing {
 		m.log.Error("payments not recorded", "err", err)
@@ -245,7 +246,7 @@ func (m *Monitor) checkSpace(ctx context.Context, w *watch) {
 	}
 	switch {
 	case space.Free < space.Floor(), w.tight && space.Free < space.Enough():
-		text := fmt.Sprintf("Only %s are free on the ledger's disk, and sales need %s. "+
+		text := message.New("Only %s are free on the ledger's disk, and sales need %s. "+
 			"All sales are stopped until there is space. Free some, or enlarge the disk.",
 			megabytes(space.Free), megabytes(space.Enough()))
 		if m.problems.Raise(problem.Problem{Code: problem.DiskFull, Text: text, StopsSales: true}) {
@@ -274,7 +275,7 @@ func (m *Monitor) checkLog() {
 		m.problems.Clear(problem.LogGrowing)
 		return
 	}
-	text := fmt.Sprintf("The ledger's log (the file that ends in -wal) has grown to %s, "+
+	text := message.New("The ledger's log (the file that ends in -wal) has grown to %s, "+
 		"because another program keeps the ledger open for reading. End that program before the disk is full.",
 		megabytes(uint64(size)))
 	if m.problems.Raise(problem.Problem{Code: problem.LogGrowing, Text: text}) {

@@ -257,7 +257,8 @@ func TestMonitorSpace(t *testing.T) {
 				t.Errorf("%s: raised %v, stops sales %v; want %v", step.why, raised, stops, step.want)
 			}
 		}
-		if text := board.List()[0].Text; !strings.Contains(text, "17.8 MB") || !strings.Contains(text, "25.2 MB") {
+		text := board.List()[0].Text.String()
+		if !strings.Contains(text, "17.8 MB") || !strings.Contains(text, "25.2 MB") {
 			t.Errorf("the problem says %q; want what is free and what is needed", text)
 		}
 		for size, want := range map[int64]bool{1 << 20: false, 40 << 20: true} {

@@ -467,7 +467,8 @@ func (w *wizard) route(ctx context.Context) error {
 		w.say("  ok      %s: %s", found.Name, found.Detail)
 		return nil
 	case found.State == check.Skipped:
-		w.left = append(w.left, "Notehub's routes could not be read ("+found.Detail+"). Run notepay init again.")
+		w.left = append(w.left,
+			fmt.Sprintf("Notehub's routes could not be read (%s). Run notepay init again.", found.Detail))
 		clear(w.answers)
 		return nil
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"slices"
 
+	"notepay/internal/message"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
@@ -21,10 +22,14 @@ type Problems struct {
 // code, List returns the problem of Board.
 func (p *Problems) List() []problem.Problem {
 	for vendor, one := range map[string]problem.Problem{
-		"stripe": {Code: problem.StripeDown, Text: "Stripe does not answer, or rejects notepay's requests. " +
-			"Run notepay check."},
-		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or rejects notepay's requests. " +
-			"Run notepay check."},
+		"stripe": {
+			Code: problem.StripeDown,
+			Text: message.New("Stripe does not answer, or rejects notepay's requests. Run notepay check."),
+		},
+		"notehub": {
+			Code: problem.NotehubDown,
+			Text: message.New("Notehub does not answer, or rejects notepay's requests. Run notepay check."),
+		},
 	} {
 		limiter := p.Limiters[vendor]
 		if limiter == nil || limiter.Unreachable() == "" {

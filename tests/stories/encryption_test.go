@@ -168,7 +168,8 @@ func TestPublicKeysThatCannotBeRead(t *testing.T) {
 		if n := secretNotes(f); n != 0 {
 			f.Errorf("%d notes before the keys were read; want none", n)
 		}
-		if p := f.Fleet.Problems(); len(p) != 1 || !strings.Contains(p[0].Text, "ENCRYPT_NOTES (experimental)") {
+		p := f.Fleet.Problems()
+		if len(p) != 1 || !strings.Contains(p[0].Text.String(), "ENCRYPT_NOTES (experimental)") {
 			f.Errorf("the operator reads %v; want why the keys are not read", p)
 		}
 		f.Notehub.Clear(keys)

@@ -94,9 +94,10 @@ func TestOperatorActionsAreAudited(t *testing.T) {
 
 		f.Asks("a pause", "/api/devices/"+fixture.Washer+"/pause", `{"reason":"repair"}`, 200, `"state":"paused"`)
 		f.Asks("a start for no reason", "/api/devices/"+fixture.Washer+"/start", "", 400, "no_reason")
-		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"machine":"queued"`)
+		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"duration_s":1800`)
 		f.Pass(10 * time.Second)
 		f.Started(m, 2)
+		f.Pass(30 * time.Minute)
 		// only the operator ends an operator's pause
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now")
 		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"repaired"}`, 200, `"paused":null`)

@@ -8,6 +8,7 @@ import (
 
 	"notepay/internal/apptest"
 	"notepay/internal/fixture"
+	"notepay/internal/message"
 	"notepay/internal/problem"
 	"notepay/internal/sandbox"
 )
@@ -89,7 +90,7 @@ func TestProblemsAreAllShown(t *testing.T) {
 			}
 		}
 		for _, code := range []string{problem.Clock, problem.DiskFull, problem.Twins} {
-			f.Server.Problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
+			f.Server.Problems.Raise(problem.Problem{Code: code, Text: message.New("This is wrong with <" + code + ">."),
 				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
 		page := f.Browser().

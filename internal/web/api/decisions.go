@@ -21,6 +21,8 @@ import (
 type decision struct {
 	Amount *int64 `json:"amount"` // minor currency units
 	Reason string `json:"reason"`
+	// PriceID is what a free start is for. It is left out of the digest of other requests.
+	PriceID string `json:"price_id,omitempty"`
 }
 
 // MaxReason is the maximum length of a reason, in bytes.
@@ -28,8 +30,8 @@ const MaxReason = 500
 
 // readDecision reads the body, which may be empty. It returns an *Error for unknown fields, for an
 // amount in the query, and for null, which JavaScript writes for NaN. A missing amount refunds
-// everything, so a partial refund that was sent wrongly must not pass.
-func readDecision(r *http.Request) (d decision, err error) {
+// everything, so a partial refund that was sent wrongly must not pass. Only a free start has a price.
+func readDecision(r *http.Request, start bool) (d decision, err error) {
 	if r.URL.RawQuery != "" {
 		return d, NewError(http.StatusBadRequest, "bad_query",
 			`send "amount" and "reason" as JSON in the body, nothing in the address`)
@@ -37,6 +39,7 @@ func readDecision(r *http.Request) (d decision, err error) {
 	var body *struct {
 		Amount json.RawMessage `json:"amount"`
 		Reason string          `json:"reason"`
+		Price  *string         `json:"price_id"`
 	}
 	text, err := io.ReadAll(r.Body)
 	if err == nil && len(bytes.TrimSpace(text)) == 0 {
@@ -55,8 +58,13 @@ func readDecision(r *http.Request) (d decision, err error) {
 		err = errors.New("a field is there twice")
 	case body == nil || string(body.Amount) == "null":
 		err = errors.New("null is no decision")
+	case body.Price != nil && !start:
+		err = errors.New("only a free start has a price")
 	default:
 		d.Reason = strings.TrimSpace(upstream.Printable(body.Reason))
+		if body.Price != nil {
+			d.PriceID = strings.TrimSpace(*body.Price)
+		}
 		if body.Amount != nil {
 			err = json.Unmarshal(body.Amount, &d.Amount)
 		}
@@ -98,10 +106,15 @@ type change func(ctx context.Context, id string, d decision, by bridge.Actor, al
 // decide applies a change and answers with the payment. A request that repeats an Idempotency-Key
 // gets the first answer again.
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
-	d, err := readDecision(r)
+	d, err := readDecision(r, false)
 	if err != nil {
 		return err
 	}
+	return h.apply(w, r, id, d, f)
+}
+
+// apply applies a change with a decision that was read.
+func (h *Handler) apply(w http.ResponseWriter, r *http.Request, id string, d decision, f change) error {
 	once, err := newOnce(r, d)
 	if err != nil {
 		return err
@@ -186,7 +199,7 @@ func (h *Handler) onDevice(
 	r *http.Request,
 	f func(ctx context.Context, uid string, by bridge.Actor) error,
 ) error {
-	d, err := readDecision(r)
+	d, err := readDecision(r, false)
 	if err != nil {
 		return err
 	}
@@ -201,18 +214,30 @@ func (h *Handler) onDevice(
 	return h.device(w, uid)
 }
 
-// Start sends a free credit to a device. It requires a reason.
+// Start sends a free credit to a device, for one of its prices. It requires a reason.
 func (h *Handler) Start(w http.ResponseWriter, r *http.Request) error {
-	return h.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
-		also bridge.Also) (payment.Payment, error) {
+	d, err := readDecision(r, true)
+	if err != nil {
+		return err
+	}
+	return h.apply(w, r, uid.Of(r.PathValue("uid")), d, func(ctx context.Context, uid string, d decision,
+		by bridge.Actor, also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
 			return payment.Payment{}, NewError(http.StatusBadRequest, "no_reason",
 				`a reason is required, as in {"reason":"test"}`)
 		}
-		p, err := h.Bridge.GrantCredit(ctx, uid, by, also)
+		p, err := h.Bridge.GrantCredit(ctx, uid, d.PriceID, by, also)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return p, errNoDevice
+		case errors.Is(err, bridge.ErrNoPrice):
+			return p, NewError(http.StatusNotFound, "no_such_price", "the device does not sell this price")
+		case errors.Is(err, payment.ErrState):
+			return p, NewError(http.StatusConflict, "in_use",
+				"another credit with a duration holds the device; end it first")
+		case errors.Is(err, bridge.ErrNotRead):
+			return p, NewError(http.StatusServiceUnavailable, "not_read",
+				"notepay is reading what the device sells; try again in a moment")
 		case errors.Is(err, bridge.ErrTimeUnknown):
 			return p, NewError(http.StatusServiceUnavailable, "time_unknown",
 				"Stripe has not answered since the start, so notepay does not know the time; try again in a moment")

@@ -57,7 +57,10 @@ func shownDevice(l fleet.Listed) device {
 		LastActivity: optional(l.LastActivity),
 		PriceFrom:    string(l.Source),
 		Plans:        []devicePlan{},
-		Problems:     append([]string{}, l.Problems...),
+		Problems:     []string{},
+	}
+	for _, p := range l.Problems {
+		d.Problems = append(d.Problems, p.String())
 	}
 	if l.Pause != nil {
 		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}

@@ -15,9 +15,6 @@ import (
 	"notepay/internal/web"
 )
 
-// bom begins a file, so that spreadsheets read it as UTF-8.
-const bom = "\ufeff"
-
 // fileLayout writes movements for one kind of program. It leaves out what the program cannot take.
 type fileLayout struct {
 	file  string
@@ -41,12 +38,7 @@ func (c *Console) revenueCSV(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err // before the answer begins
 	}
-	private(w)
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+l.file+"-"+from.Format(dayLayout)+"-"+
-		to.Format(dayLayout)+`.csv"`)
-	out := bufio.NewWriter(w)
-	_, _ = out.WriteString(bom) // Flush returns the first error of all writes
+	out := startFile(w, l.file+"-"+from.Format(dayLayout)+"-"+to.Format(dayLayout)+".csv")
 	l.begin(out)
 	for {
 		for _, m := range list {
@@ -67,7 +59,9 @@ func (c *Console) revenueCSV(w http.ResponseWriter, r *http.Request) error {
 func (c *Console) fileLayout(q url.Values, from, to time.Time) (l fileLayout, problem string) {
 	switch q.Get("layout") {
 	case "", "all":
-		return c.movementsLayout(), ""
+		return c.movementsLayout(false), ""
+	case semicolonLayout:
+		return c.movementsLayout(true), ""
 	case "quickbooks":
 		currency := strings.ToLower(strings.TrimSpace(q.Get("currency")))
 		if currency == "" {
@@ -81,8 +75,8 @@ func (c *Console) fileLayout(q url.Values, from, to time.Time) (l fileLayout, pr
 }
 
 // movementsLayout has every column. docs/reference.md describes them.
-func (c *Console) movementsLayout() fileLayout {
-	write := func(out *bufio.Writer, cells ...string) { _ = (&table{out}).Write(cells) }
+func (c *Console) movementsLayout(semicolon bool) fileLayout {
+	write := func(out *bufio.Writer, cells ...string) { _ = (&table{out, semicolon}).Write(cells) }
 	return fileLayout{
 		file: "movements",
 		begin: func(out *bufio.Writer) {
@@ -90,12 +84,12 @@ func (c *Console) movementsLayout() fileLayout {
 				"balance transaction", "net at stripe", "device", "device name", "site", "plan", "card")
 		},
 		row: func(out *bufio.Writer, m ledger.Movement) {
-			at, net := m.At.In(c.Zone), ""
+			at, net, cells := m.At.In(c.Zone), "", table{out, semicolon}
 			if m.Kind == payment.MovedFee {
-				net = web.Figure(m.Net, m.Currency)
+				net = cells.figure(m.Net, m.Currency)
 			}
 			write(out, at.Format(time.RFC3339), at.Format(dayLayout), movementWords(m),
-				web.Figure(m.Amount, m.Currency), strings.ToUpper(m.Currency), m.Reason, m.Payment.ID,
+				cells.figure(m.Amount, m.Currency), strings.ToUpper(m.Currency), m.Reason, m.Payment.ID,
 				m.Payment.SessionID, m.Payment.PaymentIntent,
 				m.Ref, net, m.Payment.DeviceUID, m.Payment.DeviceName, c.siteOf(m.Payment.DeviceUID), m.Payment.Plan,
 				m.Payment.CardLast4)

@@ -332,8 +332,12 @@ func localPath(given string) string {
 
 // goBack redirects to the page that holds the form, which then says that an action is done.
 func goBack(w http.ResponseWriter, r *http.Request, done string) error {
-	back := localPath(r.PostFormValue("back"))
-	u, err := url.Parse(back)
+	return goTo(w, r, r.PostFormValue("back"), done)
+}
+
+// goTo redirects to a page of the console, which says what was done.
+func goTo(w http.ResponseWriter, r *http.Request, page, done string) error {
+	u, err := url.Parse(localPath(page))
 	if err != nil {
 		return err
 	}
@@ -347,26 +351,28 @@ func goBack(w http.ResponseWriter, r *http.Request, done string) error {
 // functions returns the functions of the templates in a language.
 func (c *Console) functions(l lang) template.FuncMap {
 	return template.FuncMap{
-		"t":        func(text any) string { return l.T(fmt.Sprint(text)) },
-		"money":    l.money,
-		"at":       func(t time.Time) template.HTML { return c.at(l, t, layoutFull) },
-		"soon":     func(t time.Time) template.HTML { return c.soon(l, t) },
-		"day":      func(t time.Time) template.HTML { return c.at(l, t, layoutDate) },
-		"payout":   payoutWords,
-		"ago":      func(t time.Time) string { return l.ago(c.Ledger.Now().Sub(t)) },
-		"span":     exactDuration,
-		"upper":    strings.ToUpper,
-		"name":     web.MachineName,
-		"code":     func(uid string) string { return c.Fleet.Code(uid) },
-		"codeName": func(uid, code string) string { return c.Fleet.Device(uid).CodeName(code) },
-		"query":    func(s string) template.URL { return template.URL(url.QueryEscape(s)) }, // escaped once
-		"path":     url.PathEscape,
-		"buttons":  c.buttonsOf,
-		"machine":  machineWords,
-		"moneyIs":  moneyWords,
-		"needs":    attentionWords,
-		"doubtful": payment.Doubtful,
-		"reason":   func(reason string) string { return l.T(reportWords(reason)) },
+		"t":           func(text any) string { return l.T(fmt.Sprint(text)) },
+		"say":         l.say,
+		"pauseReason": l.pauseReason,
+		"money":       l.money,
+		"at":          func(t time.Time) template.HTML { return c.at(l, t, layoutFull) },
+		"soon":        func(t time.Time) template.HTML { return c.soon(l, t) },
+		"day":         func(t time.Time) template.HTML { return c.at(l, t, layoutDate) },
+		"payout":      payoutWords,
+		"ago":         func(t time.Time) string { return l.ago(c.Ledger.Now().Sub(t)) },
+		"span":        exactDuration,
+		"upper":       strings.ToUpper,
+		"name":        web.MachineName,
+		"code":        func(uid string) string { return c.Fleet.Code(uid) },
+		"codeName":    func(uid, code string) string { return c.Fleet.Device(uid).CodeName(code) },
+		"query":       func(s string) template.URL { return template.URL(url.QueryEscape(s)) }, // escaped once
+		"path":        url.PathEscape,
+		"buttons":     c.buttonsOf,
+		"machine":     machineWords,
+		"moneyIs":     moneyWords,
+		"needs":       attentionWords,
+		"doubtful":    payment.Doubtful,
+		"reason":      func(reason string) string { return l.T(reportWords(reason)) },
 		"report": func(root view, r ledger.Report) any {
 			return struct {
 				ledger.Report

@@ -11,7 +11,7 @@ func TestEscapeFormula(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"": "", "Washer 3": "Washer 3", "+49": "'+49", "-x": "'-x", "@x": "'@x",
-		"3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c",
+		"3.50": "3.50", "-3.50": "-3.50", "-3,50": "-3,50", "-12": "-12", "a-b=c": "a-b=c",
 		"2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
 		"=1+1":                 "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1",
 		"\r=1":   "'\r'=1",
@@ -32,7 +32,7 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	cells := []string{"plain", "", `say "hi"`, "a;=HYPERLINK(1)", "=1+1", "3.50", "two\nlines", "x;\"=1\""}
-	out, err := startCSV(w, "x.csv", "one", "two")
+	out, err := startCSV(w, "x.csv", false, "one", "two")
 	if err == nil {
 		err = out.Write(cells)
 	}
@@ -42,8 +42,8 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(w.Body.String(), "\"one\",\"two\"\n\"plain\",\"\",") {
-		t.Errorf("%s; want every cell quoted", w.Body)
+	if !strings.HasPrefix(w.Body.String(), "\ufeff\"one\",\"two\"\n\"plain\",\"\",") {
+		t.Errorf("%s; want a byte order mark and every cell quoted", w.Body)
 	}
 	for _, part := range strings.FieldsFunc(
 		w.Body.String(), func(c rune) bool { return strings.ContainsRune(";\n\t", c) },
@@ -52,7 +52,7 @@ func TestTableQuotesEveryCell(t *testing.T) {
 			t.Errorf("split by something else, %q is a formula", part)
 		}
 	}
-	r := csv.NewReader(w.Body)
+	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(w.Body.String(), bom)))
 	r.FieldsPerRecord = -1
 	rows, err := r.ReadAll()
 	if err != nil || len(rows) != 2 {

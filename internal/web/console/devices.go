@@ -111,20 +111,31 @@ func (c *Console) onDevice(
 	done string,
 	f func(uid string, by bridge.Actor) error,
 ) error {
+	return c.changeDevice(w, r, done, func(uid string, by bridge.Actor) (string, error) {
+		return r.PostFormValue("back"), f(uid, by)
+	})
+}
+
+// changeDevice runs the action of a device's button, and redirects to the page that the action returns.
+func (c *Console) changeDevice(
+	w http.ResponseWriter,
+	r *http.Request,
+	done string,
+	f func(uid string, by bridge.Actor) (page string, err error),
+) error {
 	by := by(r)
 	if by.Reason == "" && done != "resume" && done != "maintenance_end" {
 		return c.problem(w, r, http.StatusBadRequest,
 			"Please enter a reason. It is kept in the audit log. Nothing was changed.")
 	}
-	err := f(uid.Of(r.PathValue("uid")), by)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(w, r, http.StatusNotFound,
-			"This machine does not exist, or no longer exists. Nothing was changed.")
+	page, err := f(uid.Of(r.PathValue("uid")), by)
+	if text, status := refusedWords(err); text != "" {
+		return c.problem(w, r, status, text)
 	}
 	if err != nil {
 		return err
 	}
-	return goBack(w, r, done)
+	return goTo(w, r, page, done)
 }
 
 func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
@@ -187,11 +198,33 @@ func (c *Console) maintenanceOf(r *http.Request) (from, to time.Time, problem st
 	return from, to, problem
 }
 
+// start starts a machine for free, and leads to the free start, whose page has the access code.
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "start", func(uid string, by bridge.Actor) error {
-		_, err := c.Bridge.GrantCredit(r.Context(), uid, by, consumeFormToken(r))
-		return err
+	return c.changeDevice(w, r, "start", func(device string, by bridge.Actor) (string, error) {
+		price := strings.TrimSpace(r.PostFormValue("price"))
+		p, err := c.Bridge.GrantCredit(r.Context(), device, price, by, consumeFormToken(r))
+		return "/operator/payments/" + url.PathEscape(p.ID), err
 	})
+}
+
+// refusedWords says why a machine was not changed, or returns "" for other errors.
+func refusedWords(err error) (text string, status int) {
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return "This machine does not exist, or no longer exists. Nothing was changed.", http.StatusNotFound
+	case errors.Is(err, payment.ErrState):
+		return "The machine is in use, or a start is on its way. End that session or cancel that start first. " +
+			"Nothing was changed.", http.StatusConflict
+	case errors.Is(err, bridge.ErrNoPrice):
+		return "The machine does not sell this program any more. Nothing was changed.", http.StatusConflict
+	case errors.Is(err, bridge.ErrNotRead):
+		return "notepay is reading what this machine sells. Try again in a moment. Nothing was changed.",
+			http.StatusServiceUnavailable
+	case errors.Is(err, bridge.ErrTimeUnknown):
+		return "Stripe has not answered yet, so notepay does not know the time. Try again in a moment. " +
+			"Nothing was changed.", http.StatusServiceUnavailable
+	}
+	return "", 0
 }
 
 // refresh reads the devices and prices again.

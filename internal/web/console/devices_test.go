@@ -28,7 +28,7 @@ func TestDeviceButtons(t *testing.T) {
 			"")
 		b.Does(b.Press(device, device+"/start", "reason", "test of the valve"), "start")
 		f.Pass(time.Second)
-		b.Shows("/operator/payments", "Free start")
+		b.Shows("/operator/payments", "Warm wash", ">free<")
 		b.Shows("/operator/audit?subject="+fixture.Washer, "test of the valve", "door broken",
 			"started the machine for free")
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})

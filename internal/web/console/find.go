@@ -223,14 +223,20 @@ func (w *searchQuery) readName(words []string, named func(text string) []entry) 
 
 // withoutFillers returns the words without those that people say around a fact.
 func withoutFillers(words []string) []string {
-	return slices.DeleteFunc(slices.Clone(words), func(word string) bool {
-		switch strings.ToLower(word) {
-		case "a", "about", "an", "and", "around", "at", "by", "card", "did", "for", "from", "in", "machine", "not",
-			"of", "on", "paid", "start", "the", "to", "uhr", "um", "with":
-			return true
-		}
-		return false
-	})
+	return slices.DeleteFunc(slices.Clone(words), isFiller)
+}
+
+// isFiller reports whether people say a word around a fact, in English or German.
+func isFiller(word string) bool {
+	switch strings.ToLower(word) {
+	case "a", "about", "an", "and", "around", "at", "by", "card", "did", "ending", "for", "from", "has", "in", "is",
+		"machine", "not", "of", "on", "paid", "start", "started", "the", "to", "was", "with",
+		"am", "auf", "bei", "bezahlt", "das", "dem", "den", "der", "die", "ein", "eine", "einer", "endet", "etwa",
+		"für", "gegen", "gestartet", "hat", "im", "ist", "karte", "maschine", "mit", "nicht", "startete", "uhr",
+		"um", "und", "ungefähr", "von", "vom", "war", "wurde":
+		return true
+	}
+	return false
 }
 
 // device searches for the devices that a text may mean. If no device has that name now, it searches
@@ -271,8 +277,26 @@ var (
 // symbols returns the currency of each symbol, "" for several currencies.
 func symbols() map[string]string { return map[string]string{"€": "eur", "$": "", "£": "gbp"} }
 
-// readAmount parses an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is an amount only
-// with a currency, because it is more likely a part of a name. used is the number of fields that the
+// currencyOf returns the currency that a word behind an amount means, "" for several currencies. After a
+// whole number, a code counts only in capitals.
+func currencyOf(word string, whole bool) (currency string, known bool) {
+	if currency, known = symbols()[word]; known {
+		return currency, true
+	}
+	switch strings.ToLower(word) {
+	case "euro", "euros":
+		return "eur", true
+	case "franken":
+		return "chf", true
+	}
+	if !isoCode.MatchString(word) || isFiller(word) || whole && strings.ToUpper(word) != word {
+		return "", false
+	}
+	return strings.ToLower(word), true
+}
+
+// readAmount parses an amount: "3.50", "3,50", "€3.50", "3.50 EUR", "3,50 Euro". A whole number is an amount
+// only with a currency, because it is more likely a part of a name. used is the number of fields that the
 // amount takes, 0 if there is none. currency is "" if unknown.
 func readAmount(field, following string) (minor int64, currency string, used int) {
 	used, told := 1, false
@@ -285,8 +309,8 @@ func readAmount(field, following string) (minor int64, currency string, used int
 	if match == nil {
 		return 0, "", 0
 	}
-	if isoCode.MatchString(following) && !told && (match[2] != "" || strings.ToUpper(following) == following) {
-		currency, told, used = strings.ToLower(following), true, 2
+	if code, known := currencyOf(following, match[2] == ""); known && !told {
+		currency, told, used = code, true, 2
 	}
 	if match[2] == "" && !told {
 		return 0, "", 0

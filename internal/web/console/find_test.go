@@ -23,6 +23,7 @@ func TestReadSearch(t *testing.T) {
 				{Device: ledger.Device{UID: "dev:a", Name: "Shower"}},
 				{Device: ledger.Device{UID: "dev:b", Name: "shower"}}, // two machines may have one name
 				{Device: ledger.Device{UID: "dev:c", Name: "Shower 2"}},
+				{Device: ledger.Device{UID: "dev:5", Name: "Waschmaschine 3"}},
 			}),
 			text,
 		)
@@ -32,6 +33,10 @@ func TestReadSearch(t *testing.T) {
 	around := func(day, hour, minute int) ledger.Filter {
 		at := time.Date(2026, 11, day, hour, minute, 0, 0, zone)
 		return ledger.Filter{From: at.Add(-15 * time.Minute), To: at.Add(16 * time.Minute)}
+	}
+	with := func(f ledger.Filter, card, device string) ledger.Filter {
+		f.Card, f.Devices = card, []string{device}
+		return f
 	}
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)
 	minor := func(n int64) *int64 { return &n }
@@ -84,13 +89,30 @@ func TestReadSearch(t *testing.T) {
 		"yesterday":         {Search: ledger.Filter{From: day.AddDate(0, 0, -1), To: day}},
 		"24:05":             {Search: ledger.Filter{Name: "24:05"}},
 		"washer 1 did not start, card 4242 at 14:05": {
-			Search: func() ledger.Filter {
-				f := around(21, 14, 5)
-				f.Devices, f.Card = []string{"dev:1"}, "4242"
-				return f
-			}(),
-			Device: "Washer 1",
+			Search: with(around(21, 14, 5), "4242", "dev:1"), Device: "Washer 1",
 		},
+		"Waschmaschine 3 um 14:05": {Search: with(around(21, 14, 5), "", "dev:5"), Device: "Waschmaschine 3"},
+		"Waschmaschine 3, nicht gestartet, Karte 4242, gestern um 14 Uhr": {
+			Search: with(around(20, 14, 0), "4242", "dev:5"), Device: "Waschmaschine 3",
+		},
+		"Die Waschmaschine 3 ist nicht gestartet": {
+			Search: ledger.Filter{Devices: []string{"dev:5"}}, Device: "Waschmaschine 3",
+		},
+		"nicht gestartet":            {},
+		"Karte 4242":                 {Search: ledger.Filter{Card: "4242"}},
+		"Karte endet auf 4242":       {Search: ledger.Filter{Card: "4242"}},
+		"heute":                      {Search: ledger.Filter{From: day, To: day.AddDate(0, 0, 1)}},
+		"Gestern":                    {Search: ledger.Filter{From: day.AddDate(0, 0, -1), To: day}},
+		"vorgestern":                 {Search: ledger.Filter{From: day.AddDate(0, 0, -2), To: day.AddDate(0, 0, -1)}},
+		"am Freitag gegen 14.05 Uhr": {Search: around(20, 14, 5)},
+		"Sonnabend":                  {Search: ledger.Filter{From: day, To: day.AddDate(0, 0, 1)}},
+		"14:05 20.11.26":             {Search: around(20, 14, 5)},
+		"3,50 Euro":                  {Search: ledger.Filter{Amount: minor(350), Currency: "eur"}},
+		"3,50 und Karte 4242":        {Search: ledger.Filter{Amount: minor(350), Card: "4242"}},
+		"3.50 for washer 1": {
+			Search: ledger.Filter{Amount: minor(350), Devices: []string{"dev:1"}}, Device: "Washer 1",
+		},
+		"24.05 Uhr": {Search: ledger.Filter{Amount: minor(2405)}},
 		"wäscherei door stuck": {
 			Search: ledger.Filter{Devices: []string{"dev:3"}}, Device: "Wäscherei", Ignored: []string{"door", "stuck"},
 		},
@@ -124,6 +146,17 @@ func TestReadSearch(t *testing.T) {
 		"paid between 13:50 and 14:20 on Sat 21 Nov 2026"
 	if got := strings.Join(read.Read, "; "); got != want {
 		t.Errorf("it says %q; want %q", got, want)
+	}
+	german, err := readLang("de")
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := url.Values{"q": {"Waschmaschine 3 um 14.05 Uhr nicht gestartet, Karte 4242, 3,50 Euro"}}
+	read, _ = readSearch(german, call, named, zone, now)
+	want = "Karte endet auf 4242; Betrag 3,50 EUR; Maschine Waschmaschine 3; " +
+		"bezahlt am 21.11.2026 zwischen 13:50 und 14:20"
+	if got := strings.Join(read.Read, "; "); got != want {
+		t.Errorf("in German it says %q; want %q", got, want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"strings"
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
@@ -20,17 +21,22 @@ const maxFormTokens = 64
 // its action succeeded then.
 var errPressedTwice = errors.New("this button was pressed before")
 
-// formToken returns the key of one button on one copy of a page.
-func formToken(r *http.Request) string {
-	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
+// formToken returns the key of one button on one copy of a page. For a button that changes many, about
+// is one of them.
+func formToken(r *http.Request, about ...string) string {
+	parts := append([]string{r.PostFormValue("once"), r.URL.Path}, about...)
+	digest := sha256.Sum256([]byte(strings.Join(parts, " ")))
 	return "form:" + hex.EncodeToString(digest[:])
 }
 
 // consumeFormToken consumes the token of a form in the transaction of the action. A second press then
 // changes nothing, but a press after a failed action counts.
-func consumeFormToken(r *http.Request) bridge.Also {
+func consumeFormToken(r *http.Request) bridge.Also { return consumeFormTokenOf(r) }
+
+// consumeFormTokenOf consumes the token of a button that changes many, for one of them.
+func consumeFormTokenOf(r *http.Request, about ...string) bridge.Also {
 	return bridge.Also{Before: func(tx *ledger.Tx) error {
-		_, known, err := tx.BeginRequest(formToken(r), "")
+		_, known, err := tx.BeginRequest(formToken(r, about...), "")
 		if err == nil && known {
 			err = errPressedTwice
 		}

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/text/language"
 
+	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/web"
 )
 
@@ -69,6 +72,21 @@ func (l lang) T(english string, values ...string) string {
 		pairs = append(pairs, "{"+values[i]+"}", values[i+1])
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// say returns a message of another package in the language.
+func (l lang) say(m message.Message) string {
+	return m.In(func(text string) string { return l.T(text) })
+}
+
+// pauseReason returns why a machine is paused. The reasons of notepay itself begin with a number, and
+// are in the language.
+func (l lang) pauseReason(p ledger.Pause) string {
+	number, rest, _ := strings.Cut(p.Reason, " ")
+	if n, err := strconv.Atoi(number); p.Automatic && err == nil {
+		return l.say(message.New("%d "+rest, n))
+	}
+	return p.Reason
 }
 
 // N returns the text for one thing or for n things. Its placeholder for the count is {n}.

@@ -1,9 +1,11 @@
 package console_test
 
 import (
+	"html"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"notepay/internal/apptest"
 	"notepay/internal/fixture"
@@ -89,5 +91,40 @@ func TestConsoleInGerman(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// What other parts of the service say is in German, too: its problems, those of machines, why notepay paused
+// one, and the results of the checks.
+func TestServiceSpeaksGerman(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		b := f.Browser()
+		shows := func(method, path, form string, words ...string) {
+			f.Helper()
+			body := html.UnescapeString(b.Send(method, path, form, "Accept-Language", "de").Body.String())
+			for _, word := range words {
+				if !strings.Contains(body, word) {
+					t.Errorf("%s %s lacks %q: %s", method, path, word, body)
+				}
+			}
+		}
+		shows("POST", "/operator/setup", "once=AAAA", "Verbindung zu Stripe", "Test-Schlüssel: Es fließt kein Geld",
+			"Geräte in Notehub", "Projekt: 1 Geräte, davon 0 deaktiviert",
+			"CONFIRM_WITHIN setzen, etwa auf 2m, wenn Ihre Firmware den Start bestätigt", "Prüfungen")
+		for range 2 {
+			f.Buy(sandbox.PayOptions{})
+			f.Pass(11 * time.Minute)
+		}
+		shows("GET", "/operator", "", "2 Zahlungen nacheinander haben die Maschine nicht erreicht")
+		shows("GET", "/operator/devices", "", "2 Zahlungen nacheinander haben die Maschine nicht erreicht.",
+			"Starts nach Tag: ", " 0 und 2 fehlgeschlagen")
+		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = false })
+		b.Does(b.Press("/operator/devices", "/operator/refresh"), "refresh")
+		f.Pass(2 * time.Minute)
+		shows("GET", "/operator", "", "Keine Maschine kann bezahlt werden: 1 pausiert.",
+			"der Preis "+fixture.Warm+" wird nicht angeboten: ")
+		b.Shows("/operator", "No machine can be paid for: 1 paused.", "2 payments in a row did not reach the machine")
 	})
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"html"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/natural"
 )
 
 const (
@@ -85,7 +87,7 @@ func (c *Console) machines(f machineFilter) []fleet.Listed {
 		})
 	case sortSite:
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
-			return strings.Compare(strings.ToLower(c.siteNames(a)), strings.ToLower(c.siteNames(b)))
+			return natural.Compare(c.siteNames(a), c.siteNames(b))
 		})
 	case sortActive:
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int { return a.LastActivity.Compare(b.LastActivity) })
@@ -99,7 +101,7 @@ func (c *Console) siteNames(l fleet.Listed) string {
 	for i, id := range l.Fleets {
 		names[i] = c.Fleet.SiteName(id)
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, natural.Compare)
 	return strings.Join(names, ", ")
 }
 
@@ -127,7 +129,7 @@ type machinesPage struct {
 // devices lists the machines.
 func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	page := machinesPage{machineFilter: machineFilterOf(q), Sites: c.Fleet.Sites(), Stopped: c.stopped()}
+	page := machinesPage{machineFilter: machineFilterOf(q), Sites: c.Fleet.Sites(), Stopped: c.stopped(c.langOf(r))}
 	if d := c.Fleet.Device(strings.ToLower(page.Query)); d != nil { // a whole UID, as in a link of an alert
 		http.Redirect(w, r, devicePath(d.UID), http.StatusSeeOther)
 		return nil
@@ -158,16 +160,16 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 }
 
 // stopped returns why no machine sells at all, or "".
-func (c *Console) stopped() string {
+func (c *Console) stopped(in lang) string {
 	if c.Config.Problems != nil {
 		for _, p := range c.Config.Problems() {
 			if p.StopsSales {
-				return p.Text
+				return in.say(p.Text)
 			}
 		}
 	}
 	if c.Bridge.Late() {
-		return "Credits wait too long to be sent to Notehub."
+		return in.T("Credits wait too long to be sent to Notehub.")
 	}
 	return ""
 }
@@ -180,7 +182,7 @@ func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error
 	}
 	today := midnight(c.Ledger.Now(), c.Zone)
 	starts, err := c.Ledger.Starts(r.Context(), l.UID, today.AddDate(0, 0, 1-barDays), maxBarStarts)
-	row.Bars = barsOf(starts, today, c.Zone)
+	row.Bars = barsOf(c.langOf(r), starts, today, c.Zone)
 	return row, err
 }
 
@@ -194,7 +196,7 @@ func (c *Console) whyNot(in lang, l fleet.Listed) string {
 	}
 	problem := ""
 	if len(l.Problems) > 0 {
-		problem = ": " + l.Problems[0]
+		problem = ": " + in.say(l.Problems[0])
 	}
 	switch l.State {
 	case fleet.Open:
@@ -210,7 +212,7 @@ func (c *Console) whyNot(in lang, l fleet.Listed) string {
 	case fleet.Paused:
 		if l.Pause.Automatic {
 			return in.T("notepay paused it at {time}: {reason}. It sells again when the machine responds.",
-				"time", at(l.Pause.At), "reason", strings.TrimSuffix(l.Reason, "."))
+				"time", at(l.Pause.At), "reason", strings.TrimSuffix(in.pauseReason(*l.Pause), "."))
 		}
 		return in.T("Paused by {who} at {time}: {reason}", "who", l.Pause.By, "time", at(l.Pause.At),
 			"reason", sentence(l.Reason))
@@ -263,6 +265,7 @@ type weekBars struct {
 	Days  [barDays]weekBar
 	Total int
 	Label string // the same in words
+	None  string // what is shown without any
 }
 
 // weekBar is one day: how many payments started the machine, and how many did not.
@@ -278,7 +281,7 @@ const (
 )
 
 // barsOf counts a machine's payments by day. today is the beginning of the last day.
-func barsOf(starts []ledger.Start, today time.Time, zone *time.Location) (b weekBars) {
+func barsOf(l lang, starts []ledger.Start, today time.Time, zone *time.Location) (b weekBars) {
 	for _, s := range starts {
 		day := midnight(s.At, zone)
 		for i := range b.Days {
@@ -301,13 +304,14 @@ func barsOf(starts []ledger.Start, today time.Time, zone *time.Location) (b week
 		d.X = i * (barWidth + 2)
 		d.Height, d.FailedHeight = scaled(d.Started, most), scaled(d.Failed, most)
 		d.Y = barHeight - d.Height
-		text := today.AddDate(0, 0, i+1-barDays).Format("Mon ") + strconv.Itoa(d.Started)
+		text := l.T(today.AddDate(0, 0, i+1-barDays).Weekday().String()) + " " + strconv.Itoa(d.Started)
 		if d.Failed > 0 {
-			text += " and " + strconv.Itoa(d.Failed) + " failed"
+			text = l.T("{starts} and {n} failed", "starts", text, "n", strconv.Itoa(d.Failed))
 		}
 		words = append(words, text)
 	}
-	b.Label = "Starts by day: " + strings.Join(words, ", ")
+	b.Label = l.T("Starts by day: {days}", "days", strings.Join(words, ", "))
+	b.None = l.T("no starts")
 	return b
 }
 
@@ -322,11 +326,11 @@ func scaled(n, most int) int {
 // Picture returns the bars as an image.
 func (b weekBars) Picture() template.HTML {
 	if b.Total == 0 {
-		return `<span class="quiet">no starts</span>`
+		return template.HTML(`<span class="quiet">` + html.EscapeString(b.None) + `</span>`) // safe: escaped
 	}
 	var s strings.Builder
 	fmt.Fprintf(&s, `<svg class="bars" viewBox="0 0 %d %d" role="img" aria-label="%s">`,
-		barDays*(barWidth+2)-2, barHeight+1, b.Label)
+		barDays*(barWidth+2)-2, barHeight+1, html.EscapeString(b.Label))
 	for _, d := range b.Days {
 		fmt.Fprintf(&s, `<rect class="base" x="%d" y="%d" width="%d" height="1"/>`, d.X, barHeight, barWidth)
 		if d.Height > 0 {
@@ -338,5 +342,5 @@ func (b weekBars) Picture() template.HTML {
 		}
 	}
 	s.WriteString("</svg>")
-	return template.HTML(s.String()) // safe: numbers and the names of days
+	return template.HTML(s.String()) // safe: numbers, and escaped texts
 }

@@ -1,9 +1,14 @@
 package console_test
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +63,7 @@ func TestMachinesAreFiltered(t *testing.T) {
 		form := url.Values{"uid": {"dev:0000", "dev:0001", "dev:gone"}, "action": {"resume"}, "once": {"AAAA"}}
 		w = b.Send("POST", list, form.Encode())
 		f.Answers("two with a mark", w, http.StatusOK, "On sale again: <b>1</b>")
+		f.Answers("one that is gone", w, http.StatusOK, "It does not exist any more.")
 		f.Answers("the other one", w, http.StatusOK, "It was not paused.")
 		f.Answers("pressed twice", b.Send("POST", list, form.Encode()), http.StatusSeeOther, "")
 		b.Shows(list+"?state=paused", "29 found.")
@@ -65,6 +71,95 @@ func TestMachinesAreFiltered(t *testing.T) {
 			f.Errorf("a stranger resumes sales: %d", w.Code)
 		}
 	})
+}
+
+// All lists of machines count as people do: "Dryer 2" is before "Dryer 10".
+func TestMachinesAreInNaturalOrder(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, apptest.ReadAtOnce, func(f *apptest.Front) {
+		var want []string
+		for n := range 60 {
+			name := fmt.Sprintf("Dryer %d", n+1)
+			f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%04d", (n*7)%60), Name: name})
+			want = append(want, name)
+		}
+		f.Run()
+		b := f.Browser()
+		dryer := regexp.MustCompile(`(?:"name":"|">)(Dryer [0-9]+)["<]`)
+		for list, pages := range map[string]string{
+			"the table":    b.Shows("/operator/devices") + b.Shows("/operator/devices?page=2"),
+			"the stickers": b.Shows("/operator/stickers?q=dryer"),
+			"the API":      f.AsOperator("/api/devices").Body.String(),
+		} {
+			var got []string
+			for _, match := range dryer.FindAllStringSubmatch(pages, -1) {
+				if !slices.Contains(got, match[1]) {
+					got = append(got, match[1])
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q; want Dryer 1 to Dryer 60, each once", list, got)
+			}
+		}
+	})
+}
+
+// An action on many machines continues after a failure, says what failed, and does the rest when it is
+// pressed again.
+func TestBulkContinuesAfterAFailure(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		for n := range 5 {
+			f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:000%d", n), Name: fmt.Sprintf("Dryer %d", n)})
+		}
+		f.Run()
+		b := f.Browser()
+		const list = "/operator/devices"
+		alterLedger(f, `CREATE TRIGGER full BEFORE INSERT ON pauses
+			WHEN NEW.device_uid IN ('dev:0001', 'dev:0003') BEGIN SELECT RAISE(ABORT, 'disk is full'); END`)
+		uids := []string{"dev:0000", "dev:0001", "dev:0002", "dev:0003", "dev:0004", "dev:gone"}
+		form := url.Values{"uid": uids, "action": {"pause"}, "reason": {"flood"}, "once": {"AAAA"}, "back": {list}}
+		press := func(form url.Values, lang string, texts ...string) string {
+			f.Helper()
+			w := b.Send("POST", list, form.Encode(), "Accept-Language", lang)
+			for _, text := range texts {
+				f.Answers("many machines", w, http.StatusOK, text)
+			}
+			return w.Body.String()
+		}
+		press(form, "de", "Pausiert: <b>3</b>. Fehlgeschlagen: <b>2</b>.", "disk is full", "Dryer 1", "Dryer 3",
+			"Gibt es nicht mehr.", "dev:gone", "Erneut versuchen: 2")
+		if n := strings.Count(f.Logs.String(), "2 failed, first pause dev:0001"); n != 1 {
+			t.Errorf("%d lines in the log; want one of the failure", n)
+		}
+		// The same button again, and at last the one of the page that says what failed.
+		shown := press(form, "en", "Paused: <b>0</b>. Failed: <b>2</b>.", "It was paused already.", "disk is full")
+		alterLedger(f, "DROP TRIGGER full")
+		again := url.Values{}
+		hidden := regexp.MustCompile(`type="hidden" name="(\w+)" value="([^"]*)"`)
+		for _, field := range hidden.FindAllStringSubmatch(shown, -1) {
+			again.Add(field[1], html.UnescapeString(field[2]))
+		}
+		again.Del("back")
+		press(again, "en", "Paused: <b>2</b>.")
+		b.Shows(list+"?state=paused", "5 found.", "flood.")
+		for _, uid := range uids[:5] {
+			f.Audited(uid, "operator pause flood")
+		}
+		f.Answers("pressed twice", b.Send("POST", list, again.Encode()), http.StatusSeeOther, "")
+	})
+}
+
+// alterLedger changes the ledger's schema beside the service.
+func alterLedger(f *apptest.Front, statement string) {
+	f.Helper()
+	db, err := sql.Open("sqlite", f.Path)
+	if err == nil {
+		_, err = db.Exec(statement)
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		f.Error(err)
+	}
 }
 
 func TestMaintenanceIsPlanned(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 )
@@ -152,6 +153,7 @@ type paymentPage struct {
 	Reports   []ledger.Report // of the customer, not seen yet
 	Dashboard string          // address in Stripe's Dashboard, "" for free starts
 	CanStart  bool            // the device is known
+	Plans     []fleet.Offer   // for a free start
 	Customer  customerPanel
 	Left      int64 // refundable amount, in minor units
 }
@@ -176,7 +178,9 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		Why:       s.why(c.Ledger.Now(), clock),
 		Story:     s.entries(),
 		Dashboard: dashboard(s.Payment),
-		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
+	}
+	if d := c.Fleet.Device(s.DeviceUID); d != nil {
+		page.CanStart, page.Plans = true, d.Offers
 	}
 	if page.Customer, err = c.customer(r, s.Payment); err != nil {
 		return err

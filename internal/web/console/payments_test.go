@@ -2,8 +2,11 @@ package console_test
 
 import (
 	"encoding/csv"
+	"maps"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,7 +147,7 @@ func TestPaymentButtons(t *testing.T) {
 	})
 }
 
-func TestPaymentsCSVAddsUp(t *testing.T) {
+func TestPaymentsCSV(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Server.Console.Zone = time.FixedZone("where midnight is near", int((23*time.Hour + 30*time.Minute).Seconds()))
@@ -164,45 +167,76 @@ func TestPaymentsCSVAddsUp(t *testing.T) {
 			!strings.Contains(w.Header().Get("Content-Disposition"), "attachment") {
 			f.Errorf("headers %v; want a file to save", w.Header())
 		}
-		rows, err := csv.NewReader(w.Body).ReadAll()
-		if err != nil || len(rows) < 2 {
-			f.Fatalf("%d rows, %v; want a table", len(rows), err)
-		}
-		column := map[string]int{}
-		for i, name := range rows[0] {
-			column[name] = i
-		}
-		var got []string
-		for _, row := range rows[1:] {
-			cells := []string{
-				row[column["record"]], row[column["sold"]], row[column["given back"]], row[column["net"]],
-				row[column["currency"]],
+		names, rows := readCSV(t, w.Body.String(), ',')
+		cents := map[string]int{}
+		var days []string
+		for _, row := range rows {
+			if row[names["plan"]] != "'=HYPERLINK(1)" || row[names["record"]] != "payment" {
+				t.Errorf("row %q; want a payment without a formula", row)
 			}
-			got = append(got, strings.Join(cells, " "))
-			if plan := row[column["plan"]]; row[0] == "payment" && plan != "'=HYPERLINK(1)" {
-				f.Errorf("plan %q would be a formula in a spreadsheet", plan)
+			for _, column := range []string{"amount", "sold", "given back", "net"} {
+				cents[column] += int(math.Round(asNumber(t, row[names[column]]) * 100))
 			}
+			days = append(days, row[names["day"]])
 		}
-		want := []string{
-			"payment 3.50 0.00 3.50 EUR",
-			"day total 3.50 0.00 3.50 EUR",
-			"payment 3.50 1.00 2.50 EUR",
-			"payment 3.50 3.50 0.00 EUR",
-			"day total 7.00 4.50 2.50 EUR",
+		want := map[string]int{"amount": 1050, "sold": 1050, "given back": 450, "net": 600}
+		if len(rows) != 3 || !maps.Equal(cents, want) || days[0] == days[2] {
+			t.Errorf("%d rows of %q, with the sums %v; want 3 of two days, and %v", len(rows), days, cents, want)
 		}
-		if strings.Join(got, "\n") != strings.Join(want, "\n") {
-			f.Errorf("rows\n%s; want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+
+		w = b.Send("GET", "/operator/payments.csv?layout=semicolon", "")
+		names, rows = readCSV(t, w.Body.String(), ';')
+		if len(rows) != 3 || rows[0][names["amount"]] != "3,50" || rows[0][names["plan"]] != "'=HYPERLINK(1)" {
+			t.Errorf("with semicolons %q; want three payments with decimal commas", rows)
 		}
-		w = b.Send("GET", "/operator/payments.csv?q="+session.ID, "")
-		rows, err = csv.NewReader(w.Body).ReadAll()
-		if err != nil || len(rows) != 3 || rows[1][column["session"]] != session.ID || rows[2][0] != "day total" {
-			f.Errorf("a reference exports %q, %v; want its payment alone", rows, err)
+		names, rows = readCSV(t, b.Send("GET", "/operator/payments.csv?q="+session.ID, "").Body.String(), ',')
+		if len(rows) != 1 || rows[0][names["session"]] != session.ID {
+			f.Errorf("a reference exports %q; want its payment alone", rows)
 		}
-		w = b.Send("GET", "/operator/audit.csv", "")
-		if !strings.Contains(w.Body.String(), `,"operator","refund",`) {
-			f.Errorf("audit\n%s; want the refund", w.Body)
+		names, rows = readCSV(t, b.Send("GET", "/operator/audit.csv", "").Body.String(), ',')
+		if len(rows) != 1 || rows[0][names["what"]] != "refund" || rows[0][names["amount"]] != "1.00" {
+			t.Errorf("audit %q; want the refund", rows)
+		}
+		names, rows = readCSV(t, b.Send("GET", "/operator/audit.csv?layout=semicolon", "").Body.String(), ';')
+		if len(rows) != 1 || rows[0][names["amount"]] != "1,00" {
+			t.Errorf("audit with semicolons %q; want the refund with a decimal comma", rows)
+		}
+		for _, file := range []string{"payments", "audit"} {
+			b.Shows("/operator/"+file, "/operator/"+file+".csv?", "layout=semicolon")
+			w = b.Send("GET", "/operator/"+file+".csv?layout=x", "")
+			f.Answers("an unknown layout", w, http.StatusBadRequest, "no such layout")
 		}
 	})
+}
+
+// readCSV reads a file as a spreadsheet does. It returns the numbers of its columns and the rows.
+func readCSV(t *testing.T, file string, separator rune) (columns map[string]int, rows [][]string) {
+	t.Helper()
+	text, marked := strings.CutPrefix(file, "\ufeff")
+	if !marked {
+		t.Error("the file has no byte order mark, so Excel takes it for another encoding")
+	}
+	reader := csv.NewReader(strings.NewReader(text))
+	reader.Comma = separator
+	rows, err := reader.ReadAll()
+	if err != nil || len(rows) == 0 {
+		t.Fatalf("%d rows, %v; want a table", len(rows), err)
+	}
+	columns = map[string]int{}
+	for i, name := range rows[0] {
+		columns[name] = i
+	}
+	return columns, rows[1:]
+}
+
+// asNumber returns what a spreadsheet adds up for a cell: 0 if it is no number.
+func asNumber(t *testing.T, cell string) float64 {
+	t.Helper()
+	number, err := strconv.ParseFloat(cell, 64)
+	if err != nil {
+		t.Errorf("cell %q; want a number", cell)
+	}
+	return number
 }
 
 // A customer calls: "14:05, card ending 4242". The webhook of a payment does not contain the card.

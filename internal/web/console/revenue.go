@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/natural"
 	"notepay/internal/revenue"
 	"notepay/internal/uid"
 	"notepay/internal/web"
@@ -290,7 +291,7 @@ func (c *Console) fillMachines(page *revenuePage, query revenue.Query) {
 		rows[n].Add(sums)
 	}
 	slices.SortFunc(rows, func(a, b revenueRow) int {
-		return cmp.Or(cmp.Compare(b.Kept(), a.Kept()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Kept(), a.Kept()), natural.Compare(a.Name, b.Name))
 	})
 	if len(page.Sites) > 0 {
 		page.BySite = c.bySite(rows, span)
@@ -315,7 +316,7 @@ func (c *Console) bySite(machines []revenueRow, span time.Duration) (list []reve
 		}
 	}
 	slices.SortFunc(list, func(a, b revenueRow) int {
-		return cmp.Or(cmp.Compare(b.Kept(), a.Kept()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Kept(), a.Kept()), natural.Compare(a.Name, b.Name))
 	})
 	return list
 }

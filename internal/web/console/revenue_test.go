@@ -108,6 +108,11 @@ func TestRevenueCSV(t *testing.T) {
 		if !slices.Equal(got, want) {
 			f.Errorf("movements %q; want %q", got, want)
 		}
+		_, semicolons := readCSV(t, "\ufeff"+file("&layout=semicolon"), ';')
+		refund := func(row []string) bool { return row[3] == "-1,00" }
+		if len(semicolons) != 5 || !slices.ContainsFunc(semicolons, refund) {
+			f.Errorf("with semicolons %q; want five rows with decimal commas", semicolons)
+		}
 		const payment = `01/01/2000,"Payment =2+3;'=4, Warm wash cr_`
 		books := strings.Split(file("&layout=quickbooks&currency=EUR"), "\r\n")
 		if len(books) != 7 || books[0] != "Date,Description,Amount" ||

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/fleet"
+	"notepay/internal/natural"
 	"notepay/internal/web"
 )
 
@@ -15,6 +16,7 @@ import (
 type entry struct {
 	UID, Name string
 	folded    string // the name in lower case
+	order     string // the name's key in the natural order
 }
 
 // deviceIndex caches all devices in the order of their names, because sorting 100,000 takes a tenth
@@ -38,15 +40,16 @@ func (r *deviceIndex) of(f *fleet.Fleet) []entry {
 	return r.sorted
 }
 
-// byName sorts devices by their names.
+// byName sorts devices by their names, with "Washer 2" before "Washer 10".
 func byName(devices []*fleet.Device) []entry {
 	list := make([]entry, len(devices))
 	for i, d := range devices {
 		name := web.MachineName(d.Name, d.UID)
-		list[i] = entry{d.UID, name, strings.ToLower(name)}
+		list[i] = entry{d.UID, name, strings.ToLower(name), natural.Key(name)}
 	}
 	slices.SortFunc(list, func(a, b entry) int {
-		return cmp.Or(strings.Compare(a.folded, b.folded), strings.Compare(a.UID, b.UID))
+		return cmp.Or(strings.Compare(a.order, b.order), strings.Compare(a.folded, b.folded),
+			strings.Compare(a.UID, b.UID))
 	})
 	return list
 }

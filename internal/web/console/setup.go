@@ -6,14 +6,16 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"notepay/internal/message"
 )
 
 // Finding is the result of one configuration check.
 type Finding struct {
-	Name   string // the subject of the check
-	State  string // "ok", "failed", "warned" or "skipped"
-	Detail string // what the check saw
-	Remedy string // how to fix it, "" if nothing is wrong
+	Name   string          // the subject of the check
+	State  string          // "ok", "failed", "warned" or "skipped"
+	Detail message.Message // what the check saw
+	Remedy message.Message // how to fix it; none if nothing is wrong
 }
 
 // Word returns the state for people.

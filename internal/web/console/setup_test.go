@@ -13,6 +13,7 @@ import (
 	"notepay/internal/apptest"
 	"notepay/internal/config"
 	"notepay/internal/fixture"
+	"notepay/internal/message"
 	"notepay/internal/web/console"
 )
 
@@ -97,7 +98,8 @@ func TestSetupShowsEachResultAtOnce(t *testing.T) {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
 		f.Pass(app.ReadTimeout + time.Second) // longer than reading a request may take
-		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
+		late, wind := message.New("it is <b>late</b>"), message.New("wind it")
+		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: late, Remedy: wind}
 		page.Hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
 		b.Shows("/operator/setup", "in another window", "Clock", "1 check so far.")
 		f.Answers("a second run meanwhile", b.ChecksNow(), http.StatusOK, "in another window")

@@ -1,9 +1,11 @@
 package console
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,11 +83,18 @@ func TestGermanIsComplete(t *testing.T) {
 		}
 	}
 	placeholder := regexp.MustCompile(`{\w+}`)
+	verb := regexp.MustCompile(`%(?:\[([0-9])\])?([0-9.]*[a-z])`)
 	for text, own := range german.texts {
 		if !slices.Contains(shown, text) && !slices.Contains(literals, text) {
 			t.Errorf("catalogs/de.json translates %q, which no page shows", text)
 		}
 		want, got := placeholder.FindAllString(text, -1), placeholder.FindAllString(own, -1)
+		for i, match := range verb.FindAllStringSubmatch(text, -1) {
+			want = append(want, strconv.Itoa(i+1)+match[2])
+		}
+		for i, match := range verb.FindAllStringSubmatch(own, -1) {
+			got = append(got, cmp.Or(match[1], strconv.Itoa(i+1))+match[2])
+		}
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(want, got) {
@@ -116,13 +125,9 @@ func shownTexts(t *testing.T) (shown, literals []string) {
 			shown = append(shown, match[1]+match[2])
 		}
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
+	inspect := func(file string, textsOf func(ast.Node) []string) {
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
@@ -132,13 +137,63 @@ func shownTexts(t *testing.T) (shown, literals []string) {
 			if e, ok := n.(ast.Expr); ok {
 				literals = append(literals, literal(e))
 			}
-			shown = append(shown, textsIn(n)...)
+			shown = append(shown, textsOf(n)...)
 			return true
 		})
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		inspect(file, textsIn)
+	}
+	err = filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
+		inspect(path, messagesIn)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	shown = slices.DeleteFunc(shown, func(text string) bool { return text == "" })
 	slices.Sort(shown)
 	return slices.Compact(shown), literals
+}
+
+// verbs are those of package fmt.
+var verbs = regexp.MustCompile(`%[0-9.]*[a-z]`)
+
+// messagesIn returns the texts of messages that a node of another package makes, and the names of checks.
+func messagesIn(n ast.Node) (texts []string) {
+	switch n := n.(type) {
+	case *ast.CallExpr:
+		name := ""
+		switch f := n.Fun.(type) {
+		case *ast.SelectorExpr:
+			if from, ok := f.X.(*ast.Ident); ok && from.Name == "message" {
+				name = f.Sel.Name
+			}
+		case *ast.Ident:
+			name = f.Name
+		}
+		at, makes := map[string]int{
+			"New": 0, "ok": 0, "skipped": 0, "fix": 0, "wrong": 0, "failed": 1, "warned": 1,
+		}[name]
+		if makes && at < len(n.Args) {
+			texts = append(texts, literal(n.Args[at]))
+		}
+	case *ast.CompositeLit:
+		if len(n.Elts) == 2 {
+			if f, ok := n.Elts[1].(*ast.SelectorExpr); ok {
+				if r, ok := f.X.(*ast.Ident); ok && r.Name == "r" {
+					texts = append(texts, literal(n.Elts[0]))
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(texts, func(text string) bool {
+		return !letters.MatchString(verbs.ReplaceAllString(text, ""))
+	})
 }
 
 // wordFunctions are the functions whose results are texts.

@@ -10,21 +10,32 @@ import (
 // clockTolerance is how far a payment may be from the time of day that a caller names.
 const clockTolerance = 15 * time.Minute
 
-// readDay parses a day: "2026-11-21", "21.11.2026", "21.11.", "today", "yesterday", "monday".
+// weekdaysInGerman returns the days of the week from Sunday on.
+func weekdaysInGerman() []string {
+	return []string{"sonntag", "montag", "dienstag", "mittwoch", "donnerstag", "freitag", "samstag"}
+}
+
+// readDay parses a day, in English or German: "2026-11-21", "21.11.2026", "21.11.", "today", "gestern",
+// "monday".
 func readDay(word string, zone *time.Location, now time.Time) (time.Time, bool) {
 	today := midnight(now, zone)
 	switch word = strings.ToLower(word); word {
-	case "today":
+	case "today", "heute":
 		return today, true
-	case "yesterday":
+	case "yesterday", "gestern":
 		return today.AddDate(0, 0, -1), true
+	case "vorgestern":
+		return today.AddDate(0, 0, -2), true
+	case "sonnabend":
+		word = "samstag"
 	}
 	for back := range 7 {
-		if day := today.AddDate(0, 0, -back); strings.EqualFold(day.Weekday().String(), word) {
+		day := today.AddDate(0, 0, -back)
+		if strings.EqualFold(day.Weekday().String(), word) || weekdaysInGerman()[day.Weekday()] == word {
 			return day, true
 		}
 	}
-	for _, layout := range []string{dayLayout, "2.1.2006"} {
+	for _, layout := range []string{dayLayout, "2.1.2006", "2.1.06"} {
 		if t, err := time.ParseInLocation(layout, word, zone); err == nil {
 			return t, true
 		}
@@ -43,18 +54,26 @@ func readDay(word string, zone *time.Location, now time.Time) (time.Time, bool) 
 	return time.Time{}, false
 }
 
-var clockTime = regexp.MustCompile(`^([0-9]{1,2})(?::([0-5][0-9])(?::[0-5][0-9])?)?(am|pm|h)?$`)
+var (
+	clockTime = regexp.MustCompile(`^([0-9]{1,2})(?::([0-5][0-9])(?::[0-5][0-9])?)?(am|pm|h)?$`)
+	dotted    = regexp.MustCompile(`^[0-9]{1,2}\.[0-5][0-9]$`)
+)
 
-// readClock parses a time of day: "14:05", "2:05pm", "2 pm". A whole number is one only with "am", "pm"
-// or "h". used is the number of fields that the time takes, 0 if there is none.
+// readClock parses a time of day: "14:05", "2:05pm", "2 pm", "14 Uhr". A whole number is one only with
+// "am", "pm", "h" or "Uhr", and "14.05" only with "Uhr". used is the number of fields that the time takes,
+// 0 if there is none.
 func readClock(field, following string) (sinceMidnight time.Duration, used int) {
+	after := strings.ToLower(following)
+	if after == "uhr" && dotted.MatchString(field) {
+		field = strings.Replace(field, ".", ":", 1)
+	}
 	match := clockTime.FindStringSubmatch(strings.ToLower(field))
 	if match == nil {
 		return 0, 0
 	}
 	used = 1
 	half := match[3]
-	if after := strings.ToLower(following); half == "" && (after == "am" || after == "pm" || after == "h") {
+	if half == "" && (after == "am" || after == "pm" || after == "h" || after == "uhr") {
 		half, used = after, 2
 	}
 	if match[2] == "" && half == "" {

@@ -282,7 +282,8 @@ func TestScanSellsTheMachinesOwnPlans(t *testing.T) {
 			plan.Description != "Holds a suitcase" {
 			f.Errorf("plan %+v; want an access code, half an hour and its description", plan)
 		}
-		if p := f.Fleet.Problems(); len(p) != 1 || p[0].Devices != 1 || !strings.Contains(p[0].Text, "price_blog") {
+		p := f.Fleet.Problems()
+		if len(p) != 1 || p[0].Devices != 1 || !strings.Contains(p[0].Text.String(), "price_blog") {
 			f.Errorf("problems %+v; want the price that is too small", p)
 		}
 	})
