@@ -219,11 +219,16 @@ func dashboard(p payment.Payment) string {
 	if p.PaymentIntent == "" {
 		return ""
 	}
+	return dashboardPath(p.Livemode, "payments/"+url.PathEscape(p.PaymentIntent))
+}
+
+// dashboardPath returns the address of a page of Stripe's Dashboard.
+func dashboardPath(livemode bool, page string) string {
 	mode := "test/"
-	if p.Livemode {
+	if livemode {
 		mode = ""
 	}
-	return "https://dashboard.stripe.com/" + mode + "payments/" + url.PathEscape(p.PaymentIntent)
+	return "https://dashboard.stripe.com/" + mode + page
 }
 
 // buttons are the allowed actions of a payment, with the data of their forms.
@@ -231,6 +236,7 @@ type buttons struct {
 	payment.Payment
 	Once, Back         string
 	Retry, Refund, End bool
+	Again              bool  // a rejected refund can be tried again
 	Hold               bool  // the money is only authorized, so it is released as a whole
 	Seen               bool  // End only dismisses a review
 	Left               int64 // refundable amount, in minor units
@@ -252,6 +258,7 @@ func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 	}
 	b.Retry = may(payment.Resend(p, c.Lifetime, now))
 	b.Refund = may(payment.Refund(p, 0, now))
+	b.Again = may(payment.RetryRefund(p, now))
 	b.End = may(payment.Cancel(p, now))
 	b.Seen = payment.Dismissable(p)
 	return b
@@ -339,6 +346,14 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
 		_, err := c.Bridge.Refund(r.Context(), id, minor, by, consumeFormToken(r))
+		return err
+	})
+}
+
+// retryRefund tries a rejected refund again.
+func (c *Console) retryRefund(w http.ResponseWriter, r *http.Request) error {
+	return c.decide(w, r, "refund_again", func(id string, by bridge.Actor) error {
+		_, err := c.Bridge.RetryRefund(r.Context(), id, by, consumeFormToken(r))
 		return err
 	})
 }

@@ -38,7 +38,8 @@ type todayPage struct {
 	Running   []payment.Payment
 	Runs      int // running machines in total
 	States    []stateCount
-	Quiet     bool // nothing needs attention
+	Quiet     bool   // nothing needs attention
+	Balance   string // address of the balance in Stripe's Dashboard
 }
 
 type stateCount struct {
@@ -86,6 +87,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
 	}
+	page.Balance = dashboardPath(!c.Test, "balance/overview")
 	page.Quiet = len(page.Alarms)+len(page.Attention)+len(page.Reports)+len(page.Paused)+len(page.Problems)+
 		len(page.Lookups) == 0
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
