@@ -35,6 +35,7 @@ type machineFilter struct {
 const (
 	stateSells = "sells" // also in use
 	stateNot   = "not"
+	stateWrong = "problem" // its variables or prices cannot be used, at least in part
 )
 
 // The orders of machines. "" is by name.
@@ -71,6 +72,8 @@ func (c *Console) machines(f machineFilter) []fleet.Listed {
 				return !sells(l.State)
 			case stateNot:
 				return sells(l.State)
+			case stateWrong:
+				return len(l.Problems) == 0
 			}
 			return string(l.State) != f.State
 		})
@@ -175,6 +178,7 @@ func (c *Console) stopped() string {
 // machineRow describes a machine for the list.
 func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error) {
 	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(c.langOf(r), l), Sites: c.siteNames(l)}
+	row.Problems = slices.DeleteFunc(slices.Clone(l.Problems), func(p string) bool { return strings.Contains(row.Why, p) })
 	if l.State == fleet.Open && row.Why != "" {
 		row.StateIs = word{"not reached", "bad"}
 	}
