@@ -114,7 +114,10 @@ func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.T
 ) {
 	for i := 0; i < len(fields); i++ {
 		field := fields[i]
-		if from, isDay := readDay(field, zone, now); isDay {
+		if from, used := readDate(fields[i:], zone, now); used > 0 {
+			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
+			i += used - 1
+		} else if from, isDay := readDay(field, zone, now); isDay {
 			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
 		} else if at, used := readClock(field, next(fields, i)); used > 0 {
 			clock = &at
@@ -224,9 +227,11 @@ func (w *searchQuery) readName(words []string, named func(text string) []entry) 
 // withoutFillers returns the words without those that people say around a fact.
 func withoutFillers(words []string) []string {
 	return slices.DeleteFunc(slices.Clone(words), func(word string) bool {
-		switch strings.ToLower(word) {
-		case "a", "about", "an", "and", "around", "at", "by", "card", "did", "for", "from", "in", "machine", "not",
-			"of", "on", "paid", "start", "the", "to", "uhr", "um", "with":
+		switch strings.ToLower(strings.ReplaceAll(strings.Trim(word, ".:!?"), "’", "'")) {
+		case "a", "about", "all", "an", "and", "around", "at", "but", "by", "called", "calls", "card", "card's",
+			"charged", "customer", "did", "didn't", "digits", "ended", "ending", "ends", "for", "four", "from",
+			"has", "in", "is", "it", "last", "machine", "my", "no", "not", "of", "on", "paid", "said", "says",
+			"start", "the", "this", "to", "uhr", "um", "was", "were", "with":
 			return true
 		}
 		return false
@@ -243,7 +248,7 @@ func (w *searchQuery) device(text string, named func(text string) []entry) {
 		return
 	}
 	for _, d := range list {
-		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
+		if d.UID == strings.ToLower(text) || d.isCalled(text) {
 			list = []entry{d} // without devices with longer names
 			break
 		}

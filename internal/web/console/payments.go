@@ -14,7 +14,11 @@ import (
 	"notepay/internal/payment"
 )
 
-const paymentsPerPage = 50
+const (
+	paymentsPerPage = 50
+	// lastMinutes is the age of a payment whose card is known, if it is found by its card at all.
+	lastMinutes = 30 * time.Minute
+)
 
 type paymentsPage struct {
 	searchQuery
@@ -89,6 +93,8 @@ func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
 	}
 	switch {
 	case len(list) > 0:
+		until := q.Search.To // the cards of before are known
+		page.Cards = page.Cards && (until.IsZero() || c.Ledger.Now().Sub(until) < lastMinutes)
 	case next != "":
 		page.None = q.lang.T("No match since {time}. Older payments were not searched yet.",
 			"time", ledger.CursorTime(next).In(c.Zone).Format(q.lang.layout(layoutMinute)))
@@ -96,6 +102,9 @@ func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
 		page.None = "No match yet. The cards of the last minutes are not known."
 	case q.Search.Cursor != "":
 		page.None = "No match among the older payments."
+	case len(q.Read) > 1:
+		page.None = "No payment matches. All payments were searched. " +
+			"Leave out what the caller may remember wrongly, such as the time or the machine."
 	case len(q.Read) > 0:
 		page.None = "No payment matches. All payments were searched."
 	default:
