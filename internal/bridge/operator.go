@@ -76,6 +76,14 @@ func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, 
 	})
 }
 
+// RetryRefund tries a refund again now that Stripe rejected.
+func (b *Bridge) RetryRefund(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
+	d := auditEntry{what: "refund_again"}
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
+		return payment.RetryRefund(p, tx.Now)
+	})
+}
+
 // Cancel cancels what is open for a payment, and dismisses its review.
 func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "end"}
@@ -104,6 +112,8 @@ func (d auditEntry) audit(by Actor, before, after payment.Payment) ledger.Audit 
 	switch {
 	case d.what == "refund":
 		a.Amount = cmp.Or(d.amount, before.Amount-before.RefundedAmount)
+	case d.what == "refund_again":
+		a.Amount = before.RefundAmount
 	case d.what == "end" && payment.Dismissable(before):
 		a.What = "dismiss"
 	}

@@ -108,6 +108,17 @@ func Refund(p Payment, amount int64, now time.Time) (Payment, error) {
 	return Next(p, now), nil
 }
 
+// RetryRefund makes a refund that Stripe rejected due now, which is otherwise tried daily. The worker
+// first reads the refunds that exist. It returns ErrState if no refund waits for that, or if Stripe may
+// still apply the last call.
+func RetryRefund(p Payment, now time.Time) (Payment, error) {
+	rejected := p.ReviewReason == ReviewBalance || p.ReviewReason == ReviewRefundRefused
+	if p.Funds != Refunding || !rejected || p.InFlight && CallsStripe(p.Step) || p.FundsFailures > 0 {
+		return p, ErrState
+	}
+	return Next(reconcileRefund(p), now), nil
+}
+
 // Cancel recalls a credit that has not started, and its money goes back. It ends a running session,
 // and notifies a machine that confirms. It dismisses any review. It returns ErrState if there is
 // nothing to cancel or dismiss.

@@ -207,3 +207,61 @@ func TestResendOfFreeStarts(t *testing.T) {
 		t.Errorf("an older start of the operator: %v; want it sent again", err)
 	}
 }
+
+// The owner has added funds to the balance, and does not wait for the daily try.
+func TestRetryRefund(t *testing.T) {
+	t.Parallel()
+	waiting := func(t *testing.T, err error) *tale {
+		s := beginLife(t, confirms, Paid)
+		s.post(upstream.Rejected)
+		s.refuses(StepRefund, err)
+		return s
+	}
+	t.Run("is due at once, reads the refunds and keeps the amount", func(t *testing.T) {
+		s := waiting(t, ErrBalance)
+		s.later(time.Hour)
+		p, err := RetryRefund(s.p, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.is(p); p.Step != StepRefund || !p.DueAt.Equal(s.now) || !p.ReconcileRefund || p.RefundSeq != s.p.RefundSeq {
+			t.Errorf("%+v; want the refunds read now", p)
+		}
+		s.refundsAre()
+		if s.p.RefundSeq != 2 || s.p.RefundAmount != 350 {
+			t.Errorf("refund %d of %d; want another one of the whole amount", s.p.RefundSeq, s.p.RefundAmount)
+		}
+		s.refunded()
+		s.ends(end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false})
+	})
+	t.Run("adopts a refund that somebody made meanwhile", func(t *testing.T) {
+		s := waiting(t, ErrBalance)
+		p, err := RetryRefund(s.p, s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.is(p)
+		s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
+		s.ends(end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false})
+	})
+	t.Run("is not possible unless a refund waits for another try", func(t *testing.T) {
+		for name, p := range map[string]Payment{
+			"a payment that is not refunded": beginLife(t, confirms, Paid).p,
+			"a first try":                    func() Payment { s := beginLife(t, confirms, Paid); s.post(upstream.Rejected); return s.p }(),
+			"a call in flight": func() Payment {
+				p := waiting(t, ErrBalance).p
+				p.InFlight = true
+				return p
+			}(),
+			"an unanswered call, which Stripe may still apply": func() Payment {
+				p := waiting(t, ErrBalance).p
+				p.FundsFailures = 1
+				return p
+			}(),
+		} {
+			if after, err := RetryRefund(p, p.CreatedAt.Add(time.Hour)); !errors.Is(err, ErrState) || after != p {
+				t.Errorf("%s: %v, %+v; want it refused", name, err, after)
+			}
+		}
+	})
+}

@@ -136,6 +136,7 @@ support POST /operator/payments/{id}/code
 support POST /operator/payments/{id}/code/withdraw
 support POST /operator/payments/{id}/retry
 support POST /operator/payments/{id}/refund
+support POST /operator/payments/{id}/refund/again
 support POST /operator/payments/{id}/end
 support POST /operator/payments/{id}/reports
 support POST /operator/attention/{reason}/{action}

@@ -20,6 +20,7 @@ type attentionGroup struct {
 	Reason   string
 	Why, Do  string
 	Count    int
+	Waiting  string            // what waits to be refunded because the Stripe balance is too low, "" if nothing
 	Payments []payment.Payment // the newest of them
 	Actions  []offered         // on all of them
 }
@@ -41,10 +42,23 @@ func (c *Console) attentionGroups(ctx context.Context) (groups []attentionGroup,
 			return nil, err
 		}
 		g.Actions = offeredActions(g.Payments, c.Ledger.Now())
+		g.Waiting = waitingRefunds(n.Reason, g.Payments)
 		g.Payments = g.Payments[:min(len(g.Payments), maxShown)]
 		groups = append(groups, g)
 	}
 	return groups, nil
+}
+
+// waitingRefunds returns what the Stripe balance lacks at most, such as "12.00 EUR".
+func waitingRefunds(reason string, list []payment.Payment) string {
+	if reason != payment.ReviewBalance {
+		return ""
+	}
+	sums := map[string]int64{}
+	for _, p := range list {
+		sums[p.Currency] += p.RefundAmount
+	}
+	return amountsOf(sums)
 }
 
 // More returns how many payments of the group are not shown.

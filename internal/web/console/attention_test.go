@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/apptest"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -46,5 +47,46 @@ func TestAttentionIsGrouped(t *testing.T) {
 		if w := f.Do("POST", all, ""); w.Code == http.StatusSeeOther || w.Code/100 == 2 {
 			f.Errorf("a stranger dismisses: %d", w.Code)
 		}
+	})
+}
+
+// The Stripe balance was too low for refunds. The owner adds what is missing, and has them tried again.
+func TestRefundsAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		b := f.Browser()
+		f.Stripe.SetRefunds(sandbox.RefundsLackBalance)
+		var ids []string
+		for range 3 {
+			ids = append(ids, buyRejected(f))
+		}
+		const all = "/operator/attention/too_little_balance/again"
+		single := "/operator/payments/" + ids[0] + "/refund/again"
+		b.Shows("/operator", "3 payments", "Your Stripe balance is too low", "Waiting to be refunded: <b>10.50 EUR</b>.",
+			`href="https://dashboard.stripe.com/test/balance/overview"`, "Try all refunds again (3)",
+			`action="`+single+`"`)
+		f.Answers("all", b.Press("/operator", all), http.StatusOK, "Refunds tried again: <b>3</b>")
+		f.Pass(time.Minute)
+		b.Shows("/operator", "3 payments")
+
+		f.Stripe.SetRefunds(sandbox.RefundsSucceed)
+		b.Does(b.Press("/operator", single), "refund_again")
+		b.Shows("/operator?done=refund_again", "The refund is being tried again.")
+		f.Answers("the others", b.Press("/operator", all, "reason", "money is there"), http.StatusOK, "again: <b>2</b>")
+		f.Pass(time.Minute)
+		for _, id := range ids {
+			if p := f.Paid(id); p.Funds != payment.Refunded || p.RefundedAmount != 350 {
+				t.Errorf("%s is %s, %d refunded; want all", id, p.Funds, p.RefundedAmount)
+			}
+		}
+		if n := f.Stripe.Count("POST /v1/refunds"); n != 9 {
+			t.Errorf("%d refunds asked for; want three by each payment", n)
+		}
+		b.Shows("/operator/payments/"+ids[1], "operator tried the refund of 3.50 EUR again", "money is there")
+		f.Audited(ids[1], "operator refund_again money is there", "operator refund_again ")
+		page := "/operator/payments/" + ids[1]
+		f.Answers("once it is refunded", b.Send("POST", page+"/refund/again", "once=AAAA"), http.StatusConflict,
+			"no longer possible")
 	})
 }

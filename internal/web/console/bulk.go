@@ -287,6 +287,8 @@ func (c *Console) applyTo(
 	switch action.Key {
 	case "refund", "release":
 		_, err = c.Bridge.Refund(ctx, p.ID, 0, who, also, same)
+	case "again":
+		_, err = c.Bridge.RetryRefund(ctx, p.ID, who, also, same)
 	case "retry":
 		_, err = c.Bridge.Resend(ctx, p.ID, who, also, same)
 	default:
@@ -319,6 +321,16 @@ func groupActions() []groupAction {
 			Hint:   "Each of these payments is refunded in full.",
 			What:   "Refunds requested",
 			Allows: func(p payment.Payment, now time.Time) bool { return !held(p) && refundable(p, now) },
+		},
+		{
+			Key:   "again",
+			Label: "Try all refunds again",
+			Hint:  "notepay asks Stripe for each of these refunds again now. Nothing is refunded twice.",
+			What:  "Refunds tried again",
+			Allows: func(p payment.Payment, now time.Time) bool {
+				_, err := payment.RetryRefund(p, now)
+				return err == nil
+			},
 		},
 		{
 			Key:    "release",
@@ -389,14 +401,19 @@ func offeredActions(list []payment.Payment, now time.Time) (actions []offered) {
 			continue
 		}
 		if action.Key == "refund" {
-			var texts []string
-			for currency, sum := range sums {
-				texts = append(texts, web.Amount(sum, currency))
-			}
-			slices.Sort(texts)
-			o.Sums = strings.Join(texts, " and ")
+			o.Sums = amountsOf(sums)
 		}
 		actions = append(actions, o)
 	}
 	return actions
+}
+
+// amountsOf puts sums by currency into words.
+func amountsOf(sums map[string]int64) string {
+	var texts []string
+	for currency, sum := range sums {
+		texts = append(texts, web.Amount(sum, currency))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, " and ")
 }

@@ -137,6 +137,22 @@ func week(l lang, hours revenue.Hours, currency string) (days []weekday, rows []
 	return days, rows
 }
 
+// busiest describes the hour of the week with the most revenue. It returns "" if there was none.
+func busiest(l lang, hours revenue.Hours, currency string) string {
+	best, most := -1, int64(0)
+	for hour := range 7 * 24 {
+		if amount := hours[hour].Amount; amount > most {
+			best, most = hour, amount
+		}
+	}
+	if best < 0 {
+		return ""
+	}
+	return l.T("Busiest hour: {day} {from} to {to}, {amount}.",
+		"day", l.T(weekdays()[best/24]), "from", fmt.Sprintf("%02d:00", best%24),
+		"to", fmt.Sprintf("%02d:00", best%24+1), "amount", l.money(most, currency))
+}
+
 // percent formats a share. counts is a format of both numbers, or "".
 func percent(part, whole int64, counts string) string {
 	if whole <= 0 {

@@ -169,6 +169,7 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/payments/{id}", c.payment)
 	button("/operator/payments/{id}/retry", c.retry)
 	button("/operator/payments/{id}/refund", c.refund)
+	button("/operator/payments/{id}/refund/again", c.retryRefund)
 	button("/operator/payments/{id}/end", c.end)
 	button("/operator/payments/{id}/reports", c.seen)
 	button("/operator/payments/{id}/code", c.grantCode)

@@ -114,7 +114,10 @@ func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.T
 ) {
 	for i := 0; i < len(fields); i++ {
 		field := fields[i]
-		if from, isDay := readDay(field, zone, now); isDay {
+		if from, used := readDate(fields[i:], zone, now); used > 0 {
+			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
+			i += used - 1
+		} else if from, isDay := readDay(field, zone, now); isDay {
 			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
 		} else if at, used := readClock(field, next(fields, i)); used > 0 {
 			clock = &at
@@ -228,9 +231,11 @@ func withoutFillers(words []string) []string {
 
 // isFiller reports whether people say a word around a fact, in English or German.
 func isFiller(word string) bool {
-	switch strings.ToLower(word) {
-	case "a", "about", "an", "and", "around", "at", "by", "card", "did", "ending", "for", "from", "has", "in", "is",
-		"machine", "not", "of", "on", "paid", "start", "started", "the", "to", "was", "with",
+	switch strings.ToLower(strings.ReplaceAll(strings.Trim(word, ".:!?"), "’", "'")) {
+	case "a", "about", "all", "an", "and", "around", "at", "but", "by", "called", "calls", "card", "card's",
+		"charged", "customer", "did", "didn't", "digits", "ended", "ending", "ends", "for", "four", "from",
+		"has", "in", "is", "it", "last", "machine", "my", "no", "not", "of", "on", "paid", "said", "says",
+		"start", "started", "the", "this", "to", "was", "were", "with",
 		"am", "auf", "bei", "bezahlt", "das", "dem", "den", "der", "die", "ein", "eine", "einer", "endet", "etwa",
 		"für", "gegen", "gestartet", "hat", "im", "ist", "karte", "maschine", "mit", "nicht", "startete", "uhr",
 		"um", "und", "ungefähr", "von", "vom", "war", "wurde":
@@ -250,7 +255,7 @@ func (w *searchQuery) device(text string, named func(text string) []entry) {
 	}
 	// Without devices with longer names. Several devices may have the same one.
 	same := slices.DeleteFunc(slices.Clone(list), func(d entry) bool {
-		return d.UID != strings.ToLower(text) && !strings.EqualFold(d.Name, text)
+		return d.UID != strings.ToLower(text) && !d.isCalled(text)
 	})
 	if len(same) > 0 {
 		list = same

@@ -14,6 +14,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/message"
 	"notepay/internal/natural"
 )
 
@@ -37,6 +38,7 @@ type machineFilter struct {
 const (
 	stateSells = "sells" // also in use
 	stateNot   = "not"
+	stateWrong = "problem" // its variables or prices cannot be used, at least in part
 )
 
 // The orders of machines. "" is by name.
@@ -73,6 +75,8 @@ func (c *Console) machines(f machineFilter) []fleet.Listed {
 				return !sells(l.State)
 			case stateNot:
 				return sells(l.State)
+			case stateWrong:
+				return len(l.Problems) == 0
 			}
 			return string(l.State) != f.State
 		})
@@ -176,13 +180,17 @@ func (c *Console) stopped(in lang) string {
 
 // machineRow describes a machine for the list.
 func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error) {
-	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(c.langOf(r), l), Sites: c.siteNames(l)}
+	in := c.langOf(r)
+	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(in, l), Sites: c.siteNames(l)}
+	row.Problems = slices.DeleteFunc(slices.Clone(l.Problems), func(p message.Message) bool {
+		return strings.Contains(row.Why, in.say(p))
+	})
 	if l.State == fleet.Open && row.Why != "" {
 		row.StateIs = word{"not reached", "bad"}
 	}
 	today := midnight(c.Ledger.Now(), c.Zone)
 	starts, err := c.Ledger.Starts(r.Context(), l.UID, today.AddDate(0, 0, 1-barDays), maxBarStarts)
-	row.Bars = barsOf(c.langOf(r), starts, today, c.Zone)
+	row.Bars = barsOf(in, starts, today, c.Zone)
 	return row, err
 }
 

@@ -15,7 +15,11 @@ import (
 	"notepay/internal/payment"
 )
 
-const paymentsPerPage = 50
+const (
+	paymentsPerPage = 50
+	// lastMinutes is the age of a payment whose card is known, if it is found by its card at all.
+	lastMinutes = 30 * time.Minute
+)
 
 type paymentsPage struct {
 	searchQuery
@@ -90,6 +94,8 @@ func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
 	}
 	switch {
 	case len(list) > 0:
+		until := q.Search.To // the cards of before are known
+		page.Cards = page.Cards && (until.IsZero() || c.Ledger.Now().Sub(until) < lastMinutes)
 	case next != "":
 		page.None = q.lang.T("No match since {time}. Older payments were not searched yet.",
 			"time", ledger.CursorTime(next).In(c.Zone).Format(q.lang.layout(layoutMinute)))
@@ -97,6 +103,9 @@ func (c *Console) search(r *http.Request, page *paymentsPage) (err error) {
 		page.None = "No match yet. The cards of the last minutes are not known."
 	case q.Search.Cursor != "":
 		page.None = "No match among the older payments."
+	case len(q.Read) > 1:
+		page.None = "No payment matches. All payments were searched. " +
+			"Leave out what the caller may remember wrongly, such as the time or the machine."
 	case len(q.Read) > 0:
 		page.None = "No payment matches. All payments were searched."
 	default:
@@ -223,11 +232,16 @@ func dashboard(p payment.Payment) string {
 	if p.PaymentIntent == "" {
 		return ""
 	}
+	return dashboardPath(p.Livemode, "payments/"+url.PathEscape(p.PaymentIntent))
+}
+
+// dashboardPath returns the address of a page of Stripe's Dashboard.
+func dashboardPath(livemode bool, page string) string {
 	mode := "test/"
-	if p.Livemode {
+	if livemode {
 		mode = ""
 	}
-	return "https://dashboard.stripe.com/" + mode + "payments/" + url.PathEscape(p.PaymentIntent)
+	return "https://dashboard.stripe.com/" + mode + page
 }
 
 // buttons are the allowed actions of a payment, with the data of their forms.
@@ -235,6 +249,7 @@ type buttons struct {
 	payment.Payment
 	Once, Back         string
 	Retry, Refund, End bool
+	Again              bool  // a rejected refund can be tried again
 	Hold               bool  // the money is only authorized, so it is released as a whole
 	Seen               bool  // End only dismisses a review
 	Left               int64 // refundable amount, in minor units
@@ -256,6 +271,7 @@ func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 	}
 	b.Retry = may(payment.Resend(p, c.Lifetime, now))
 	b.Refund = may(payment.Refund(p, 0, now))
+	b.Again = may(payment.RetryRefund(p, now))
 	b.End = may(payment.Cancel(p, now))
 	b.Seen = payment.Dismissable(p)
 	return b
@@ -343,6 +359,14 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
 		_, err := c.Bridge.Refund(r.Context(), id, minor, by, consumeFormToken(r))
+		return err
+	})
+}
+
+// retryRefund tries a rejected refund again.
+func (c *Console) retryRefund(w http.ResponseWriter, r *http.Request) error {
+	return c.decide(w, r, "refund_again", func(id string, by bridge.Actor) error {
+		_, err := c.Bridge.RetryRefund(r.Context(), id, by, consumeFormToken(r))
 		return err
 	})
 }

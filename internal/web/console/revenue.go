@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/natural"
 	"notepay/internal/revenue"
@@ -38,7 +39,7 @@ type revenueQuery struct {
 type revenuePage struct {
 	revenueQuery
 	Presets  []navLink
-	Sites    []string
+	Sites    []fleet.Site
 	Report   revenue.Report
 	Totals   []revenueRow
 	Currency string // of the charts and tables
@@ -51,6 +52,7 @@ type revenuePage struct {
 	Highest  string
 	Week     []weekday
 	HourRows []hourRow
+	Busiest  string // the hour of the week with the most revenue, in words
 	Machines []revenueRow
 	More     int // machines that are not in the table
 	BySite   []revenueRow
@@ -128,7 +130,7 @@ func (c *Console) readRevenueQuery(l lang, q url.Values) (page revenuePage, quer
 	page.revenueQuery.Currency = strings.ToLower(strings.TrimSpace(q.Get("currency")))
 	page.From = cmp.Or(page.From, today.AddDate(0, 0, 1-usualDays).Format(dayLayout))
 	page.To = cmp.Or(page.To, today.Format(dayLayout))
-	page.Presets = revenuePresets(today, page.From, page.To)
+	page.Presets = revenuePresets(q, today, page.From, page.To)
 	page.Sites = c.sites()
 	query = revenue.Query{Livemode: !c.Test, Zone: c.Zone}
 	if query.From, query.To, problem = revenueDays(page.From, page.To, c.Zone); problem != "" {
@@ -176,8 +178,16 @@ func fitting(by revenue.By, from, to time.Time) revenue.By {
 	return revenue.ByDay
 }
 
-func revenuePresets(today time.Time, from, to string) (list []navLink) {
+// revenuePresets returns the links to usual times. They keep the machine, the site and the currency.
+func revenuePresets(q url.Values, today time.Time, from, to string) (list []navLink) {
 	month := today.AddDate(0, 0, 1-today.Day())
+	week := revenue.ByWeek.Start(today)
+	kept := url.Values{}
+	for _, name := range []string{"machine", "site", "currency"} {
+		if value := q.Get(name); value != "" {
+			kept.Set(name, value)
+		}
+	}
 	for _, p := range []struct {
 		text     string
 		from, to time.Time
@@ -185,14 +195,18 @@ func revenuePresets(today time.Time, from, to string) (list []navLink) {
 	}{
 		{"Today", today, today, revenue.ByDay},
 		{"7 days", today.AddDate(0, 0, -6), today, revenue.ByDay},
+		{"Last week", week.AddDate(0, 0, -7), week.AddDate(0, 0, -1), revenue.ByDay},
 		{"30 days", today.AddDate(0, 0, 1-usualDays), today, revenue.ByDay},
 		{"This month", month, today, revenue.ByDay},
 		{"Last month", month.AddDate(0, -1, 0), month.AddDate(0, 0, -1), revenue.ByDay},
 		{"12 months", month.AddDate(0, -11, 0), today, revenue.ByMonth},
 	} {
 		a, b := p.from.Format(dayLayout), p.to.Format(dayLayout)
+		kept.Set("from", a)
+		kept.Set("to", b)
+		kept.Set("by", string(p.by))
 		list = append(list, navLink{
-			Path: "/operator/revenue?from=" + a + "&to=" + b + "&by=" + string(p.by),
+			Path: "/operator/revenue?" + kept.Encode(),
 			Text: p.text,
 			Here: a == from && b == to,
 		})
@@ -208,19 +222,15 @@ func (c *Console) siteOf(device string) string {
 	return ""
 }
 
-// sites returns the fleets of all machines.
-func (c *Console) sites() (list []string) {
-	seen := map[string]bool{}
+// sites returns the sites to which revenue is counted, by name.
+func (c *Console) sites() []fleet.Site {
+	counted := map[string]bool{}
 	for _, d := range c.Fleet.All() {
 		if len(d.Fleets) > 0 {
-			seen[slices.Min(d.Fleets)] = true
+			counted[slices.Min(d.Fleets)] = true
 		}
 	}
-	for site := range seen {
-		list = append(list, site)
-	}
-	slices.Sort(list)
-	return list
+	return slices.DeleteFunc(c.Fleet.Sites(), func(s fleet.Site) bool { return !counted[s.UID] })
 }
 
 // fillRevenue fills the tables and charts.
@@ -250,6 +260,7 @@ func (c *Console) fillRevenue(l lang, page *revenuePage, query revenue.Query, q 
 	page.Bars, page.Periods = c.periods(l, query, report.Periods, page.Currency)
 	page.Highest = page.highest(l)
 	page.Week, page.HourRows = week(l, report.Hours[page.Currency], page.Currency)
+	page.Busiest = busiest(l, report.Hours[page.Currency], page.Currency)
 	c.fillMachines(page, query)
 	for _, g := range report.Plans {
 		if g.Currency == page.Currency {
@@ -308,7 +319,11 @@ func (c *Console) bySite(machines []revenueRow, span time.Duration) (list []reve
 		if !known {
 			n = len(list)
 			index[site] = n
-			list = append(list, revenueRow{Name: site, Link: site, Currency: m.Currency, Span: span})
+			name := ""
+			if site != "" {
+				name = c.Fleet.SiteName(site)
+			}
+			list = append(list, revenueRow{Name: name, Link: site, Currency: m.Currency, Span: span})
 		}
 		list[n].Add(m.Sums)
 		if m.Used > 0 {

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/csv"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -69,6 +70,36 @@ func TestRevenue(t *testing.T) {
 		} {
 			f.Answers(path, b.Send("GET", "/operator/revenue"+path, ""), http.StatusBadRequest, text)
 		}
+	})
+}
+
+// An owner asks what each site took last week, and which hour is the busiest.
+func TestRevenueOfSites(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Notehub.AddFleet("fleet:north", "North Street", nil)
+		f.Notehub.AddFleet("fleet:south", "A South Street", nil)
+		f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.Fleets = []string{"fleet:north"} })
+		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer", Fleets: []string{"fleet:south"}})
+		b := f.Browser()
+		sold(f, b)
+		page := b.Shows("/operator/revenue", `<td data-label="Site">North Street</td>`,
+			`<option value="fleet:north">North Street</option>`, `href="#export"`, `id="export"`)
+		first := time.Now().Add(-3*time.Hour - 15*time.Minute).In(f.Server.Console.Zone)
+		hour := fmt.Sprintf("Busiest hour: %s to %02d:00, 7.00 EUR.", first.Format("Monday 15:00"), first.Hour()+1)
+		if !strings.Contains(page, hour) {
+			t.Errorf("it does not say %q:\n%s", hour, page)
+		}
+		if strings.Contains(page, ">fleet:") || strings.Index(page, "A South") > strings.Index(page, "North Street") {
+			t.Errorf("the sites are not called by their names, in order:\n%s", page)
+		}
+		if strings.Index(page, "<h2>Sites") > strings.Index(page, "<h2>Machines") {
+			t.Error("the sites are below all machines")
+		}
+		monday := first.AddDate(0, 0, -7-(int(first.Weekday())+6)%7)
+		b.Shows("/operator/revenue?site=fleet:north&machine=wash", `<option value="fleet:north" selected>`,
+			"from="+monday.Format(time.DateOnly)+"&amp;machine=wash&amp;site=fleet%3Anorth&amp;to="+
+				monday.AddDate(0, 0, 6).Format(time.DateOnly)+`">Last week</a>`)
 	})
 }
 

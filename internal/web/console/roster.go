@@ -9,6 +9,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/natural"
+	"notepay/internal/uid"
 	"notepay/internal/web"
 )
 
@@ -65,11 +66,34 @@ func matching(list []entry, text string) []entry {
 			found = append(found, d)
 		}
 	}
+	if len(found) > 0 || strings.Contains(text, " ") || !strings.ContainsAny(text, "0123456789") {
+		return found
+	}
+	for _, d := range list { // "washer3"
+		if strings.Contains(unspaced(d.folded), text) {
+			found = append(found, d)
+		}
+	}
 	return found
 }
 
-// named returns the devices whose name or UID contains a text, in the order of their names.
-func (c *Console) named(text string) []entry { return matching(c.roster.of(c.Fleet), text) }
+// unspaced returns a text without its spaces.
+func unspaced(text string) string { return strings.ReplaceAll(text, " ", "") }
+
+// isCalled reports whether a text is the name of a device, in any case and with or without spaces.
+func (d entry) isCalled(text string) bool {
+	return unspaced(d.folded) == unspaced(strings.ToLower(text))
+}
+
+// named returns the devices whose name or UID contains a text, in the order of their names, or the
+// devices with this code on their stickers.
+func (c *Console) named(text string) []entry {
+	found := matching(c.roster.of(c.Fleet), text)
+	if code, ok := uid.ParseCode(text); ok && len(found) == 0 {
+		return byName(c.Fleet.ByCode(code))
+	}
+	return found
+}
 
 // devicesOf returns the current state of devices. It leaves out devices that were removed.
 func (c *Console) devicesOf(list []entry) []*fleet.Device {

@@ -15,6 +15,9 @@ import (
 const (
 	// maxRows bounds each list on the first page.
 	maxRows = 20
+	// maxTogether bounds the machines that one form of the first page names, because a form of a page
+	// has at most 16 KiB.
+	maxTogether = 200
 	// LateLookup is the age at which a pending look-up is shown. The ledger's figures use the same.
 	LateLookup = 15 * time.Minute
 )
@@ -29,7 +32,7 @@ type indicator struct {
 type todayPage struct {
 	Lights    []indicator
 	Attention []attentionGroup
-	Paused    []fleet.Listed
+	Paused    []pauseGroup
 	Problems  []fleet.Problem
 	Alarms    []problem.Problem // of the whole service
 	Lookups   []ledger.Lookup
@@ -38,7 +41,8 @@ type todayPage struct {
 	Running   []payment.Payment
 	Runs      int // running machines in total
 	States    []stateCount
-	Quiet     bool // nothing needs attention
+	Quiet     bool   // nothing needs attention
+	Balance   string // address of the balance in Stripe's Dashboard
 }
 
 type stateCount struct {
@@ -76,9 +80,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	slices.SortFunc(running, func(a, b payment.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
 	page.Runs, page.Running = len(running), running[:min(len(running), maxRows)]
 	page.States = inWords(c.Fleet.States())
-	paused := slices.DeleteFunc(c.Fleet.All(), func(d *fleet.Device) bool { return d.Pause == nil })
-	slices.SortFunc(paused, func(a, b *fleet.Device) int { return b.Pause.At.Compare(a.Pause.At) })
-	page.Paused = c.Fleet.Listed(paused[:min(len(paused), maxRows)]...)
+	page.Paused = pauseGroups(c.Fleet.All())
 	devices, _, _ := c.Fleet.Counts()
 	problems := c.Fleet.Problems()
 	page.Problems = problems[:min(len(problems), maxRows)]
@@ -86,9 +88,47 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
 	}
+	page.Balance = dashboardPath(!c.Test, "balance/overview")
 	page.Quiet = len(page.Alarms)+len(page.Attention)+len(page.Reports)+len(page.Paused)+len(page.Problems)+
 		len(page.Lookups) == 0
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
+}
+
+// pauseGroup holds machines that one person paused for one reason.
+type pauseGroup struct {
+	ledger.Pause         // of the machine that was paused first
+	Machines     []entry // by name, at most maxTogether
+
+	devices []*fleet.Device
+}
+
+// Shown returns the machines that are named.
+func (g pauseGroup) Shown() []entry { return g.Machines[:min(len(g.Machines), maxRows)] }
+
+// More returns how many machines are not named.
+func (g pauseGroup) More() int { return len(g.Machines) - len(g.Shown()) }
+
+// pauseGroups returns the paused machines, the newest pauses first.
+func pauseGroups(devices []*fleet.Device) (groups []pauseGroup) {
+	paused := slices.DeleteFunc(devices, func(d *fleet.Device) bool { return d.Pause == nil })
+	slices.SortFunc(paused, func(a, b *fleet.Device) int { return a.Pause.At.Compare(b.Pause.At) })
+	for _, d := range paused {
+		i := slices.IndexFunc(groups, func(g pauseGroup) bool {
+			return g.Reason == d.Pause.Reason && g.By == d.Pause.By && g.Automatic == d.Pause.Automatic &&
+				len(g.devices) < maxTogether
+		})
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, pauseGroup{Pause: *d.Pause})
+		}
+		groups[i].devices = append(groups[i].devices, d)
+	}
+	slices.Reverse(groups)
+	groups = groups[:min(len(groups), maxRows)]
+	for i, g := range groups {
+		groups[i].Machines = byName(g.devices)
+	}
+	return groups
 }
 
 // midnight returns the start of a day.

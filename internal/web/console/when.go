@@ -45,13 +45,77 @@ func readDay(word string, zone *time.Location, now time.Time) (time.Time, bool) 
 	if err != nil || !strings.HasSuffix(word, ".") {
 		return time.Time{}, false
 	}
-	for back := range 5 {
-		day := time.Date(today.Year()-back, t.Month(), t.Day(), 0, 0, 0, 0, zone)
-		if day.Day() == t.Day() && !day.After(today) {
-			return day, true
+	day := lastDay(t.Month(), t.Day(), zone, now)
+	return day, !day.IsZero()
+}
+
+// readDate parses a day with the name of its month, as the console shows it: "21 Nov 2026", "21 Nov",
+// "Nov 21". used is the number of fields that the day takes, 0 if there is none.
+func readDate(fields []string, zone *time.Location, now time.Time) (day time.Time, used int) {
+	if len(fields) < 2 {
+		return day, 0
+	}
+	first, second, used := fields[0], fields[1], 2
+	if strings.EqualFold(second, "of") && len(fields) > 2 { // "21st of November"
+		second, used = fields[2], 3
+	}
+	number, month := dayNumber(first), monthNamed(second)
+	if month == 0 {
+		number, month = dayNumber(second), monthNamed(first)
+	}
+	if number == 0 || month == 0 {
+		return day, 0
+	}
+	if len(fields) > used && yearNumber.MatchString(fields[used]) {
+		year, _ := strconv.Atoi(fields[used]) // digits
+		day = time.Date(year, month, number, 0, 0, 0, 0, zone)
+		if day.Day() != number {
+			return time.Time{}, 0
+		}
+		return day, used + 1
+	}
+	if day = lastDay(month, number, zone, now); day.IsZero() {
+		return day, 0
+	}
+	return day, used
+}
+
+var (
+	yearNumber = regexp.MustCompile(`^20[0-9]{2}$`)
+	dayOrdinal = regexp.MustCompile(`^([0-9]{1,2})(?:st|nd|rd|th|\.)?$`)
+)
+
+// dayNumber returns the day of a month, or 0.
+func dayNumber(word string) int {
+	match := dayOrdinal.FindStringSubmatch(strings.ToLower(word))
+	if match == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(match[1]) // digits
+	return n
+}
+
+// monthNamed returns the month that begins with a word of at least three letters, or 0.
+func monthNamed(word string) time.Month {
+	word = strings.ToLower(strings.TrimSuffix(word, "."))
+	for month := time.January; month <= time.December; month++ {
+		if len(word) >= 3 && strings.HasPrefix(strings.ToLower(month.String()), word) {
+			return month
 		}
 	}
-	return time.Time{}, false
+	return 0
+}
+
+// lastDay returns the last day of this name that has come, or the zero time.
+func lastDay(month time.Month, number int, zone *time.Location, now time.Time) time.Time {
+	today := midnight(now, zone)
+	for back := range 5 { // each fourth year has a 29th of February
+		day := time.Date(today.Year()-back, month, number, 0, 0, 0, 0, zone)
+		if day.Day() == number && !day.After(today) {
+			return day
+		}
+	}
+	return time.Time{}
 }
 
 var (

@@ -96,7 +96,7 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 		words.Do = "An expired hold cannot be charged any more. Dismiss this."
 	case payment.ReviewBalance:
 		words.Why = "Your Stripe balance is too low for the refund. notepay tries again every day."
-		words.Do = "Add funds to your balance in Stripe's Dashboard."
+		words.Do = "Add funds to your balance in Stripe's Dashboard, then try the refund again here."
 	case payment.ReviewRefundRefused:
 		words.Why = "Stripe rejects the refund. notepay tries again every day."
 		words.Do = "Open the payment in Stripe's Dashboard to see why."
@@ -314,6 +314,9 @@ func auditWords(l lang, a ledger.Audit) string {
 	if a.What == "refund" && a.Amount > 0 {
 		return l.T("requested a refund of {amount}", "amount", l.money(a.Amount, a.Currency))
 	}
+	if a.What == "refund_again" && a.Amount > 0 {
+		return l.T("tried the refund of {amount} again", "amount", l.money(a.Amount, a.Currency))
+	}
 	return l.T(auditVerb(a))
 }
 
@@ -324,6 +327,8 @@ func auditVerb(a ledger.Audit) string {
 		return "resent the credit"
 	case "refund":
 		return "requested a refund" // an earlier version did not record the amount
+	case "refund_again":
+		return "tried the refund again"
 	case "end":
 		// An earlier version also wrote "end" for a dismissal. Its rows show the state before.
 		before := strings.Fields(a.Before)
@@ -455,7 +460,9 @@ func doneWords(done string) string {
 	case "retry":
 		return "The credit is being resent."
 	case "refund":
-		return "The money goes back to the customer."
+		return "The refund is being made. If Stripe rejects it, the page Today says so."
+	case "refund_again":
+		return "The refund is being tried again. If Stripe rejects it, the page Today says so."
 	case "end":
 		return "Ended. The payment's history shows what happens next."
 	case "dismiss":
