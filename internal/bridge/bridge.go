@@ -15,6 +15,7 @@ package bridge
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -183,7 +184,8 @@ type Bridge struct {
 	failingEndpoints atomic.Int64 // other endpoints that do not accept our events
 
 	held     atomic.Int64  // events that wait for Stripe's list
-	stopping chan struct{} // closed when Run begins to end
+	stopping chan struct{} // closed by stop
+	stop     func()        // called when Run begins to end
 
 	returning *returning
 
@@ -217,6 +219,7 @@ func New(c Config) *Bridge {
 		stopping:         make(chan struct{}),
 		earlyReadings:    rate.NewLimiter(rate.Every(time.Hour), maxEarlyReadings),
 	}
+	b.stop = sync.OnceFunc(func() { close(b.stopping) })
 	b.unknownConfirmed.Store(c.Ledger.Joined()) // another instance may have got such a confirmation
 	return b
 }

@@ -37,7 +37,7 @@ const (
 // Run works until ctx ends. Then it claims nothing more, and calls in flight may finish until the
 // context calls ends. It is called once.
 func (b *Bridge) Run(ctx, calls context.Context) {
-	context.AfterFunc(ctx, func() { close(b.stopping) })
+	context.AfterFunc(ctx, b.stop)
 	b.learnTime(ctx)
 	b.recoverState(ctx)
 	b.fastPath.open(calls)
