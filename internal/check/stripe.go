@@ -230,7 +230,7 @@ func (r *run) modes(ctx context.Context) Result {
 	if !r.stripeWorks {
 		return skipped("the key does not work")
 	}
-	mode, other := "test", "live"
+	mode, other := message.New("test"), message.New("live")
 	if r.Settings.Livemode() {
 		mode, other = other, mode
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/people"
@@ -27,6 +28,24 @@ type devicePage struct {
 	Hours    string // the time zone of its opening hours, "" if it has none
 	Zone     string
 	From, To string // of the form for maintenance
+	Sessions bool   // a Checkout Session is created for each purchase, so there are no links
+}
+
+// LinkWords says why a program has no Payment Link, or "" if it needs none.
+func (p devicePage) LinkWords(o fleet.Offer) string {
+	switch {
+	case p.Sessions:
+		return ""
+	case o.Closed != "":
+		return "Payment Link closed in Stripe’s Dashboard"
+	case p.Out != nil:
+		return "no payments meanwhile"
+	}
+	switch p.State {
+	case fleet.Paused, fleet.Disabled, fleet.PaymentsOff, fleet.Unscannable:
+		return "no payments meanwhile"
+	}
+	return "Payment Link not ready yet"
 }
 
 // devicePath returns the page of a machine.
@@ -49,6 +68,7 @@ func (c *Console) device(w http.ResponseWriter, r *http.Request) error {
 	now := c.Ledger.Now()
 	history := recordOf(credits)
 	page := devicePage{machineRow: row, History: history, Rate: history.rate(c.langOf(r)), Zone: zoneName(c.Zone, now)}
+	page.Sessions = c.Fleet.Sessions
 	page.From, page.To = maintenanceDefaults(now, c.Zone)
 	if h := d.Hours(); h != nil {
 		page.Hours = h.String()

@@ -2,10 +2,12 @@ package console_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"notepay/internal/apptest"
+	"notepay/internal/config"
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
 )
@@ -59,4 +61,39 @@ func TestSearchFindsANewName(t *testing.T) {
 		f.Pass(5 * time.Second)
 		b.Shows("/operator/devices?q=dryer", "2 found.", "Spin dryer")
 	})
+}
+
+// A program without a Payment Link waits for it only while its machine sells, and only with links.
+func TestDeviceSaysWhyAProgramHasNoLink(t *testing.T) {
+	t.Parallel()
+	device := "/operator/devices/" + fixture.Washer
+	for name, c := range map[string]struct {
+		change      func(*config.Settings)
+		prepare     func(*apptest.Front)
+		says, lacks string
+	}{
+		"disabled in Notehub": {nil, func(f *apptest.Front) {
+			f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", Disabled: true})
+		}, "no payments meanwhile", "not ready yet"},
+		"switched off": {nil, func(f *apptest.Front) {
+			off := map[string]string{"payment_enabled": "false"}
+			f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", Variables: off})
+		}, "no payments meanwhile", "not ready yet"},
+		"the link is not created yet": {nil, func(f *apptest.Front) {
+			f.Stripe.Always("POST /v1/payment_links", sandbox.Outcome{Status: 500})
+		}, "Payment Link not ready yet", "no payments meanwhile"},
+		"a session for each purchase": {apptest.PerPurchase, func(*apptest.Front) {}, "Warm wash", "not ready yet"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apptest.InFront(t, c.change, func(f *apptest.Front) {
+				c.prepare(f)
+				f.Run()
+				f.Pass(time.Minute)
+				if page := f.Browser().Shows(device, c.says); strings.Contains(page, c.lacks) {
+					t.Errorf("it says %q: %s", c.lacks, page)
+				}
+			})
+		})
+	}
 }

@@ -36,13 +36,15 @@ func sold(f *apptest.Front, b *apptest.OperatorsBrowser) {
 func TestRevenue(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Notehub.AddFleet("fleet:north", "North Street", nil)
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer", Fleets: []string{"fleet:north"}})
 		b := f.Browser()
 		b.Shows("/operator/revenue", "No payments in this time.", "notepay reads them every hour")
 		sold(f, b)
 		b.Shows("/operator/revenue", ">Revenue</a>", "Revenue by day in EUR", "7.00 EUR", "1.00 EUR", "6.00 EUR",
 			"0.60 EUR", "5.40 EUR", "Washer 3", "Warm wash", "by the operator", "Table by hour of the week",
-			"fleet:north", `<span class="word good">paid</span>`, "5.00 EUR", "Fees are complete until")
+			`<option value="fleet:north">North Street</option>`,
+			`<span class="word good">paid</span>`, "5.00 EUR", "Fees are complete until")
 		if strings.Contains(b.Page, " style=") {
 			f.Error("the page holds what the content policy forbids")
 		}
