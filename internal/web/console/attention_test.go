@@ -63,7 +63,8 @@ func TestRefundsAreTriedAgain(t *testing.T) {
 		}
 		const all = "/operator/attention/too_little_balance/again"
 		single := "/operator/payments/" + ids[0] + "/refund/again"
-		b.Shows("/operator", "3 payments", "Your Stripe balance is too low", "Waiting to be refunded: <b>10.50 EUR</b>.",
+		b.Shows("/operator", "3 payments", "Your Stripe balance is too low",
+			"Waiting to be refunded: <b>10.50 EUR</b>.",
 			`href="https://dashboard.stripe.com/test/balance/overview"`, "Try all refunds again (3)",
 			`action="`+single+`"`)
 		f.Answers("all", b.Press("/operator", all), http.StatusOK, "Refunds tried again: <b>3</b>")

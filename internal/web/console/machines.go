@@ -178,7 +178,8 @@ func (c *Console) stopped() string {
 // machineRow describes a machine for the list.
 func (c *Console) machineRow(r *http.Request, l fleet.Listed) (machineRow, error) {
 	row := machineRow{Listed: l, StateIs: stateWords(l.State), Why: c.whyNot(c.langOf(r), l), Sites: c.siteNames(l)}
-	row.Problems = slices.DeleteFunc(slices.Clone(l.Problems), func(p string) bool { return strings.Contains(row.Why, p) })
+	told := func(problem string) bool { return strings.Contains(row.Why, problem) }
+	row.Problems = slices.DeleteFunc(slices.Clone(l.Problems), told)
 	if l.State == fleet.Open && row.Why != "" {
 		row.StateIs = word{"not reached", "bad"}
 	}
