@@ -125,15 +125,23 @@ func (l *Ledger) PaymentsOfSessions(ctx context.Context, ids []string, f Filter)
 	for i, id := range ids {
 		credits[i] = payment.CreditID(id)
 	}
-	var q query
-	in(&q, "id", credits)
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments`+q.where(), q.args...)
-	list, err = all(rows, err, scanPayment)
+	list, err = l.PaymentsOf(ctx, credits)
 	list = slices.DeleteFunc(list, func(p payment.Payment) bool { return !f.Matches(p) })
 	slices.SortFunc(list, func(a, b payment.Payment) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(b.ID, a.ID))
 	})
 	return list, err
+}
+
+// PaymentsOf returns the payments with these ids, in no order. It leaves out those that do not exist.
+func (l *Ledger) PaymentsOf(ctx context.Context, ids []string) ([]payment.Payment, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var q query
+	in(&q, "id", ids)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments`+q.where(), q.args...)
+	return all(rows, err, scanPayment)
 }
 
 // Matches reports whether a payment is one that Payments would select.

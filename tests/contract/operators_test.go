@@ -298,12 +298,14 @@ func (o *operator) watches() {
 }
 
 func (o *operator) pauses() {
-	const reason = "the drum squeaks"
+	const reason = "the drum squeaks, the seal of the door leaks, and the mechanic comes on Thursday, " +
+		"because the part has to be ordered first"
 	o.page.open(o.p.url + "/operator/devices/" + dryer)
 	o.presses("/pause", reason)
 	o.page.reads("main", reason)
 	o.sees("/operator/devices/"+dryer, "Dryer 1")
 	o.sees("/operator/devices?q=Dryer", "Machines")
+	o.page.until(`document.querySelector(".machines .what a").getClientRects().length === 1`) // "Dryer 1" in a line
 	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable ||
 		strings.Contains(body, reason) {
 		o.t.Errorf("a paused machine answers %d %s; want 503, and nothing of the operator's reason", status, body)

@@ -84,42 +84,20 @@ func (c *Console) firstToExport(ctx context.Context, key string, search ledger.F
 	return []payment.Payment{p}, "", err
 }
 
-type auditPage struct {
-	Rows    []ledger.Audit
-	Subject string
-	Next    string
-}
-
-const auditsPerPage = 100
-
-// audit lists who changed what.
-func (c *Console) audit(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	page := auditPage{Subject: strings.TrimSpace(q.Get("subject"))}
-	list, next, err := c.Ledger.Audits(r.Context(), page.Subject, auditsPerPage, q.Get("cursor"))
-	if err != nil {
-		return err
-	}
-	if page.Rows = list; next != "" {
-		page.Next = "/operator/audit?" + with(q, "cursor", next)
-	}
-	return c.write(w, r, "audit", view{Title: "Audit log", Nav: "audit", Data: page})
-}
-
 // auditCSV exports the audit log, newest first.
 func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 	semicolon, problem := csvLayout(r)
 	if problem != "" {
 		return c.problem(w, r, http.StatusBadRequest, problem)
 	}
-	subject := strings.TrimSpace(r.URL.Query().Get("subject"))
-	list, next, err := c.Ledger.Audits(r.Context(), subject, exportBatch, "")
+	filter := auditFilterOf(r.URL.Query())
+	list, next, err := c.audits(r.Context(), filter, exportBatch, "")
 	if err != nil {
 		return err
 	}
 	out, err := startCSV(w, "audit.csv", semicolon,
 		"time", "who", "what", "subject", "why", "before", "after", "amount", "currency")
-	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, exportBatch, next) {
+	for ; err == nil; list, next, err = c.audits(r.Context(), filter, exportBatch, next) {
 		for _, a := range list {
 			amount := ""
 			if a.Amount > 0 {

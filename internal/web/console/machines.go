@@ -128,6 +128,7 @@ type machinesPage struct {
 	Previous string // address, "" for none
 	Next     string
 	Stopped  string // why all machines are stopped, "" if they are not
+	From, To string // of the form for maintenance
 }
 
 // devices lists the machines.
@@ -141,6 +142,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range inWords(c.Fleet.States()) {
 		page.States = append(page.States, stateOption{string(s.State), s.Text})
 	}
+	page.From, page.To = maintenanceDefaults(c.Ledger.Now(), c.Zone)
 	all := c.machines(page.machineFilter)
 	page.Total = len(all)
 	number, _ := strconv.Atoi(q.Get("page")) // no number: the first page
@@ -237,20 +239,23 @@ func (c *Console) whyNot(in lang, l fleet.Listed) string {
 			}
 			code += ")"
 		}
-		return in.T("The machine has said since {time} that it is out of order{code}.",
+		return in.T("The machine has said since {time} that it is out of order{code}. "+
+			"It sells again when the machine says so, or when you resume sales.",
 			"time", at(l.Out.At), "code", code)
 	case fleet.Offline:
 		if l.LastActivity.IsZero() {
-			return "Notehub has never heard it."
+			return "Notehub has never heard it. Check its power and its connection."
 		}
-		return in.T("Notehub heard it last {ago}, longer ago than OFFLINE_AFTER.",
+		return in.T("Notehub heard it last {ago}, longer ago than OFFLINE_AFTER. Check its power and its connection.",
 			"ago", in.ago(c.Ledger.Now().Sub(l.LastActivity)))
 	case fleet.Disabled:
-		return "It is disabled in Notehub."
+		return "It is disabled in Notehub. Enable it there."
 	case fleet.PaymentsOff:
-		return sentence(in.T("Its variable payment_enabled in Notehub takes it out of sale") + problem)
+		return sentence(in.T("Its variable payment_enabled in Notehub takes it out of sale")+problem) + " " +
+			in.T("Set it to true there to sell again.")
 	case fleet.NoOffers:
-		return sentence(in.T("It has no price that can be sold") + problem)
+		return sentence(in.T("It has no price that can be sold")+problem) + " " +
+			in.T("Set stripe_price_id in Notehub to a price that Stripe sells.")
 	case fleet.LinkClosed:
 		return "Its Payment Link was deactivated or limited in Stripe’s Dashboard."
 	case fleet.NotReady:

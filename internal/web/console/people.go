@@ -46,6 +46,7 @@ type secret struct {
 	Text  string // "" for none
 	Link  bool
 	Until time.Time
+	Send  *sending // of a link; nil without PUBLIC_URL
 }
 
 // people lists the people and the tokens.
@@ -173,8 +174,14 @@ func (c *Console) invite(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *Console) showInvitation(w http.ResponseWriter, r *http.Request, p ledger.Person, link string) error {
-	return c.showPeople(w, r, http.StatusOK, "",
-		secret{Name: p.Name, Text: c.PublicURL + "/operator/invite/" + link, Link: true, Until: p.InviteUntil})
+	shown := secret{Name: p.Name, Text: c.PublicURL + "/operator/invite/" + link, Link: true, Until: p.InviteUntil}
+	if c.PublicURL != "" {
+		l := c.langOf(r)
+		until := p.InviteUntil.In(c.Zone).Format(l.layout(layoutMinute))
+		shown.Send = send(shown.Text, "notepay", l.T("With this link you set up how you sign in. "+
+			"It works once, and until {time}:", "time", until)+"\n"+shown.Text)
+	}
+	return c.showPeople(w, r, http.StatusOK, "", shown)
 }
 
 // byPerson changes people or tokens in a transaction, with an entry in the audit. The form counts once.

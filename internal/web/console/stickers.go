@@ -51,6 +51,7 @@ type stickersPage struct {
 	Layouts []layout
 	Layout  layout
 	Query   string
+	Unknown []string // parts of the query that name no machine
 	Sheets  [][]sticker
 	Devices int // found by the search
 	Shown   int
@@ -87,6 +88,37 @@ func (c *Console) stickerWords(q url.Values) (words []web.StickerWords) {
 	return words
 }
 
+// namedEach returns the devices that a list of names or UIDs means, with commas between them, and the
+// parts of the list that mean none. A whole name does not mean those that begin alike: "Washer 1" is not
+// "Washer 10".
+func (c *Console) namedEach(text string) (found []entry, unknown []string) {
+	all := func(text string) []entry {
+		list := c.named(text)
+		if i := slices.IndexFunc(list, func(d entry) bool { return d.isCalled(text) }); i >= 0 {
+			return list[i : i+1]
+		}
+		return list
+	}
+	if found = all(text); len(found) > 0 {
+		return found, nil // also a name with a comma in it
+	}
+	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ';' }) {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		list := all(part)
+		if len(list) == 0 {
+			unknown = append(unknown, part)
+		}
+		for _, d := range list {
+			if !slices.Contains(found, d) {
+				found = append(found, d)
+			}
+		}
+	}
+	return found, unknown
+}
+
 // stickers shows printable sheets, for all devices or those that a search finds.
 func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if c.PublicURL == "" {
@@ -99,7 +131,8 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 		page.Layout = page.Layouts[at]
 	}
 	page.Languages, page.Words = c.Stickers, c.stickerWords(q)
-	found := c.named(page.Query)
+	found, unknown := c.namedEach(page.Query)
+	page.Unknown = unknown
 	page.Devices = len(found)
 	page.Single = c.devicesOf(found[:min(len(found), maxStickers)])
 	page.Shown = len(page.Single)

@@ -478,7 +478,8 @@ func doneWords(done string) string {
 	case "maintenance_end":
 		return "The maintenance is canceled."
 	case "refresh":
-		return "Machines and prices were refreshed."
+		return "Machines and prices were refreshed, and the settings of fleets in Notehub. " +
+			"The settings of single machines in Notehub are read within an hour."
 	case "role":
 		return "The role was changed. It holds at once."
 	case "disable":
