@@ -2,8 +2,8 @@
 # Installs, upgrades, removes and purges the Debian package in an empty Debian system: deb_test.sh PROGRAM, or the directory of a
 # release. Then the story of an owner in another one: TestDebian of tests/contract, in a network of its own.
 #
-# It needs root, mmdebstrap, Chromium, curl and the Debian mirror that apt uses here. Without a mirror it is skipped, or fails if
-# NOTEPAY_REQUIRE=1. NOTEPAY_CHROOT names a tar of an empty system that mmdebstrap made, which needs no mirror. NOTEPAY_PREVIOUS
+# It needs root, namespaces, mmdebstrap, Chromium, curl and the Debian mirror that apt uses here. Without a mirror or namespaces it is
+# skipped, or fails if NOTEPAY_REQUIRE=1. NOTEPAY_CHROOT names a tar of an empty system that mmdebstrap made, which needs no mirror. NOTEPAY_PREVIOUS
 # names the program of an older commit, from which the story upgrades instead of from this one.
 set -euo pipefail
 binary=$(realpath "$1")
@@ -12,13 +12,17 @@ previous=${NOTEPAY_PREVIOUS:+$(realpath "$NOTEPAY_PREVIOUS")}
 chroot=${NOTEPAY_CHROOT:+$(realpath "$NOTEPAY_CHROOT")}
 cd "$(dirname "$0")"
 suite=bookworm
+skip() {
+	echo "skipped: $*"
+	[ "${NOTEPAY_REQUIRE:-}" != 1 ]
+	exit
+}
+unshare --net --mount --pid --fork true 2>/dev/null || skip "this system lets nobody make namespaces, so nothing was installed"
 if [ -z "$chroot" ]; then
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 	mirror=${mirror%/}
 	if ! curl --silent --fail --max-time 20 --output /dev/null "$mirror/dists/$suite/Release"; then
-		echo "skipped: no Debian mirror is reachable, so nothing was installed"
-		[ "${NOTEPAY_REQUIRE:-}" != 1 ]
-		exit
+		skip "no Debian mirror is reachable, so nothing was installed"
 	fi
 fi
 work=$(mktemp -d)
@@ -49,7 +53,7 @@ builds=$!
 if [ -n "$chroot" ]; then
 	tar -C "$work/root" -xzf "$chroot"
 else
-	mmdebstrap --quiet --variant=minbase "$suite" "$work/root" "$mirror"
+	mmdebstrap --quiet --variant=minbase "$suite" "$work/root" "$mirror" || skip "the mirror gave no whole Debian"
 	echo "an empty Debian after $SECONDS s"
 fi
 wait "$builds"
