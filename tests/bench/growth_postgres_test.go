@@ -20,7 +20,9 @@ var grownSizes = []int{1000, 10_000, 100_000}
 // benchPostgresGrowth repeats the same measurements while one ledger on PostgreSQL grows.
 // NOTEPAY_BENCH_PAYMENTS adds a larger size, with more payments for each of the same devices.
 func benchPostgresGrowth(t *testing.T, r *report) {
-	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info", "KEEP_EVENTS", "0")
+	// Nobody fetches the notes, and a machine with two expired credits would be paused.
+	path := binary(t)
+	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info", "KEEP_EVENTS", "0", "CREDIT_LIFETIME", "24h")
 	d := newDatabase(t)
 	l, err := ledger.Open(t.Context(), d.url)
 	if err != nil {
@@ -73,6 +75,7 @@ func benchPostgresGrowth(t *testing.T, r *report) {
 				}
 			}
 		})
+		t.Logf("%+v", one)
 		one.measureBinary(w, path, d.url)
 		t.Logf("%+v", one)
 		r.grown = append(r.grown, one)
