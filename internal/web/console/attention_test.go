@@ -87,7 +87,8 @@ func TestRefundsAreTriedAgain(t *testing.T) {
 		b.Shows("/operator/payments/"+ids[1], "operator tried the refund of 3.50 EUR again", "money is there")
 		f.Audited(ids[1], "operator refund_again money is there", "operator refund_again ")
 		for _, page := range []string{"/operator/payments/" + ids[1], "/operator/audit?subject=" + ids[1]} {
-			if shown := b.Shows(page); strings.Contains(shown, "→ being refunded") || strings.Contains(shown, "&rarr;") {
+			shown := b.Shows(page)
+			if strings.Contains(shown, "→ being refunded") || strings.Contains(shown, "&rarr;") {
 				t.Errorf("%s tells a change that was none", page)
 			}
 		}
