@@ -63,6 +63,10 @@ func (b *Bridge) followReadings(ctx context.Context) {
 			at, err := b.c.Ledger.Meta(ctx, name)
 			return err == nil && !at.Before(since)
 		}
+		if !b.listed.Load() && caught(ledger.MetaEventsRead) {
+			b.listed.Store(true)
+			b.returning.readingEnded()
+		}
 		if !b.eventsRead.Load() && caught(metaEventsCaught) {
 			b.listed.Store(true)
 			b.returning.readingEnded()

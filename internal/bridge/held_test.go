@@ -62,6 +62,9 @@ func TestReceiveHoldsAnEventUntilStripesListIsRead(t *testing.T) {
 		if err := <-result; err != nil || *took != maxHold/2 {
 			t.Errorf("%v after %v; want it recorded when the list is read", err, *took)
 		}
+		if h.b.sent.has(paid.ID) {
+			t.Error("the event counts as accepted, but Stripe may have given up before the reply")
+		}
 		time.Sleep(lookupDelay)
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "")
 		h.hub.fetch()

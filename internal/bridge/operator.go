@@ -247,7 +247,7 @@ func (b *Bridge) grant(
 		}
 		p = payment.ApplyOffer(p, payment.CheckoutSession{}, offer, newAccessCode())
 		if prefix == payment.OperatorStartPrefix && p.Duration > 0 {
-			if err := releaseSilentDevice(tx, device); err != nil {
+			if err := releaseSilentDevice(tx, device, tx.Now.Add(p.DelayedStart+p.Duration)); err != nil {
 				return err
 			}
 		}
@@ -274,13 +274,14 @@ func (b *Bridge) grant(
 }
 
 // releaseSilentDevice ends the hold of a timed credit that its machine has, and that it is not expected
-// to answer.
-func releaseSilentDevice(tx *update, device string) error {
+// to answer, so that a start that ends at until can hold the device. A shorter start would free it
+// before its customer's time is over.
+func releaseSilentDevice(tx *update, device string, until time.Time) error {
 	held, err := tx.Occupant(device)
 	if taken, err := ledger.Found(err); !taken || err != nil {
 		return err
 	}
-	if held.Delivery != payment.Fetched || !held.ConfirmBy.IsZero() {
+	if held.Delivery != payment.Fetched || !held.ConfirmBy.IsZero() || until.Before(payment.DeviceFreeAt(held)) {
 		return nil
 	}
 	released := held

@@ -38,7 +38,10 @@ var ErrTooBusy = errors.New("too many look-ups")
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	err := b.receive(ctx, e)
 	if errors.Is(err, errListUnread) && b.awaitList(ctx, e) {
-		err = b.receive(ctx, e)
+		return b.receive(ctx, e) // Stripe may have given up meanwhile, and then still lists it as pending
+	}
+	if err == nil && e.Odd == "" && e.Session != nil && !e.Listed {
+		b.sent.add(e.ID)
 	}
 	return err
 }
@@ -87,9 +90,6 @@ func (b *Bridge) receive(ctx context.Context, e Event) error {
 	// If the process stops here, Stripe got no reply and sends the event again: a repeat.
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
-	}
-	if e.Session != nil && !e.Listed {
-		b.sent.add(e.ID)
 	}
 	b.c.Observe.Event(outcome)
 	attrs := []any{"event", e.ID, "type", e.Type, "object", e.ObjectID, "outcome", outcome}

@@ -39,6 +39,9 @@ func (b *Bridge) withLink(ctx context.Context, s payment.CheckoutSession) (payme
 	metadata := map[string]string{"price_id": link.Plan.PriceID}
 	maps.Copy(metadata, s.Metadata)
 	metadata["device_uid"] = link.DeviceUID
+	if link.Manual {
+		metadata["capture"] = "manual"
+	}
 	if s.Metadata = metadata; b.ours(s) {
 		b.c.Log.Warn("link without metadata, its machine taken from the ledger",
 			"link", link.ID, "session", s.ID, "device", link.DeviceUID)

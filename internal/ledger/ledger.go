@@ -156,7 +156,7 @@ func (tx *Tx) recover() error {
 // Update runs fn in a transaction and returns nil once the transaction is durable.
 //
 // fn does no I/O except through tx. It may run more than once, because waiting updates share one
-// commit. If one of them fails, each of them runs again in its own transaction. An error of fn
+// commit. If one of them fails, the others run again, at last in transactions of their own. An error of fn
 // rolls back the changes of fn, and Update returns it unchanged. After any other error, the caller
 // cannot know whether the change is on disk.
 //

@@ -248,7 +248,9 @@ func (t *postgresTx) later(k kind, query string, args []any) error {
 // that it has rolled back.
 func (t *postgresTx) commit() {
 	t.owner = nil
-	t.add(ending, `COMMIT`)
+	if t.add(ending, `COMMIT`); t.err != nil {
+		return // nothing of it was sent
+	}
 	_, err := t.flush()
 	if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
 		t.err = fmt.Errorf("%w: %w", errUnknownOutcome, err)

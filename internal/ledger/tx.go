@@ -25,8 +25,8 @@ type statements interface {
 	//
 	// A writer may queue the statement and return true before it knows. If it finds out later that
 	// the statement changed another number of rows, or failed, it rolls back the whole transaction.
-	// Then it runs each update again in a transaction of its own, in which expect executes its
-	// statement at once. So a function has to be right for both results, and nothing that it did
+	// Then it runs the updates again, at last each in a transaction of its own, in which expect executes
+	// its statement at once. So a function has to be right for both results, and nothing that it did
 	// after a wrong true reaches the disk.
 	expect(query string, args ...any) (met bool, err error)
 

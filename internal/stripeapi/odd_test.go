@@ -45,7 +45,10 @@ func TestSessionNeedsTheAmountOfMoneyThatWasTaken(t *testing.T) {
 	t.Parallel()
 	held := fixture.With(paidSession, `"pi_1"`, `{"id":"pi_1","status":"requires_capture"}`)
 	held = fixture.With(held, `"payment_status":"paid"`, `"payment_status":"unpaid"`)
+	linked := fixture.With(paidSession, `"amount_total":350,`, `"payment_link":"plink_1",`)
+	linked = fixture.With(linked, `{"device_uid":"dev:1","price_id":"price_1"}`, `{}`)
 	for name, text := range map[string]string{
+		"no amount through a link":      linked, // of which the ledger may know the machine
 		"no amount":                     fixture.With(paidSession, `"amount_total":350,`, ``),
 		"an amount below zero":          fixture.With(paidSession, `350`, `-350`),
 		"no amount of a hold":           fixture.With(held, `"amount_total":350,`, ``),
@@ -58,6 +61,18 @@ func TestSessionNeedsTheAmountOfMoneyThatWasTaken(t *testing.T) {
 		s, _, err := decodeSession([]byte(text + `}`))
 		if odd, ok := errors.AsType[*oddRecord](err); !ok || odd.field != "amount_total" {
 			t.Errorf("%s: %+v, %v; want the field named", name, s, err)
+		}
+	}
+}
+
+// A free session has no charge, and 1970 would be before the birth of any ledger.
+func TestReadSessionNeedsATime(t *testing.T) {
+	t.Parallel()
+	free := fixture.With(paidSession, `"payment_status":"paid"`, `"payment_status":"no_payment_required"`)
+	for created, known := range map[string]bool{``: false, `,"created":"now"`: false, `,"created":5`: true} {
+		s, err := (&Client{}).decodeReadSession([]byte(free + created + `}`))
+		if known != (err == nil) {
+			t.Errorf("created%s: %+v, %v; want it read: %v", created, s, err, known)
 		}
 	}
 }
@@ -82,8 +97,10 @@ func TestMetadataKeepsTheOthersBesideAnOddValue(t *testing.T) {
 // The sum of a few impossible amounts would overflow, and then no total could be shown.
 func TestImpossibleAmountsAreOdd(t *testing.T) {
 	t.Parallel()
-	if _, _, err := decodeRefund([]byte(`{"id":"re_1","amount":1000000000000}`)); err == nil {
-		t.Error("a refund of thirteen digits is read")
+	for _, amount := range []string{`,"amount":1000000000000`, `,"amount":-1`, `,"amount":null`, ``} {
+		if r, _, err := decodeRefund([]byte(`{"id":"re_1"` + amount + `}`)); err == nil {
+			t.Errorf("a refund with %q is read as %+v", amount, r)
+		}
 	}
 	for _, field := range []string{"fee", "net"} {
 		text := `{"id":"txn_1","currency":"eur","created":5,"` + field + `":-1000000000000}`

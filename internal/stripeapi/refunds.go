@@ -21,7 +21,7 @@ func decodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]stri
 	var w struct {
 		Object        string          `json:"object"`
 		ID            string          `json:"id"`
-		Amount        int64           `json:"amount"`
+		Amount        *int64          `json:"amount"`
 		Status        string          `json:"status"` // may be null
 		PaymentIntent reference       `json:"payment_intent"`
 		Metadata      metadataMap     `json:"metadata"`
@@ -31,13 +31,16 @@ func decodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]stri
 	if err = withID("refund", w.ID, err); err != nil {
 		return r, nil, err
 	}
-	if err := checkAmount("refund", w.ID, "amount", w.Amount); err != nil {
+	if w.Amount == nil || *w.Amount < 0 { // the sum of the refunds would be too small
+		return r, nil, &oddRecord{kind: "refund", id: w.ID, field: "amount", err: errors.New("no amount is named")}
+	}
+	if err := checkAmount("refund", w.ID, "amount", *w.Amount); err != nil {
 		return r, nil, err
 	}
 	if w.Object != "" && w.Object != "refund" { // its amount was not refunded
 		return r, nil, &oddRecord{kind: "refund", id: w.ID, field: "object", err: fmt.Errorf("it is a %s", w.Object)}
 	}
-	r = payment.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: w.Amount, Status: w.Status}
+	r = payment.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: *w.Amount, Status: w.Status}
 	r.Credit, r.Number = refundOrder(w.Metadata)
 	r.Reference = refundReference(w.Destination)
 	return r, w.Metadata, nil

@@ -146,7 +146,8 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 	}
 	paid := (w.PaymentStatus == "paid" || w.PaymentIntent.status == "succeeded" ||
 		w.PaymentIntent.status == "requires_capture") &&
-		(w.Status == "complete" || w.Status == "") && w.Metadata["device_uid"] != ""
+		(w.Status == "complete" || w.Status == "") &&
+		(w.Metadata["device_uid"] != "" || w.PaymentLink != "") // the ledger may know the machine of the link
 	if paid && (w.AmountTotal == nil || *w.AmountTotal < 0 || w.Currency == "") { // a refund would have no amount
 		err := errors.New("it is paid, and no amount is named")
 		return s, false, &oddRecord{kind: "session", id: w.ID, field: "amount_total", err: err}
@@ -196,6 +197,10 @@ func (s *Client) decodeReadSession(text []byte) (payment.CheckoutSession, error)
 	r.ReceiptURL = s.pageURL(r.ReceiptURL)
 	if !complete {
 		r.PaymentStatus, r.IntentStatus = "unpaid", ""
+	}
+	if err == nil && complete && r.PaidAt.IsZero() && r.Created.Unix() == 0 {
+		err := errors.New("nothing tells when it was made")
+		return r, &oddRecord{kind: "session", id: r.ID, field: "created", err: err}
 	}
 	return r, err
 }

@@ -118,6 +118,9 @@ func digit(r rune) rune {
 
 // Of returns the key of a UID that an operator gave. The device need not fit on a sticker.
 func Of(given string) string {
+	if key := Key(given); Valid(key) {
+		return key
+	}
 	if key, ok := Parse(given); ok {
 		return key
 	}

@@ -76,3 +76,13 @@ func TestParseAllocatesNothingForAKey(t *testing.T) { // not parallel, because i
 		t.Errorf("a UID as it is allocates %v times; want never", n)
 	}
 }
+
+// A record of Notehub may spell a UID in a way that no person means: with capitals and a dot at its end.
+func TestOfKeepsAKey(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"dev:Washer.": "dev:washer.", " DEV:1 ": "dev:1", "imei:1": "imei:1"} {
+		if got := Of(given); got != want {
+			t.Errorf("%q is the device %q; want %q", given, got, want)
+		}
+	}
+}

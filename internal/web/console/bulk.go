@@ -325,8 +325,9 @@ func groupActions() []groupAction {
 		{
 			Key:   "again",
 			Label: "Try all refunds again",
-			Hint:  "notepay asks Stripe for each of these refunds again now. Nothing is refunded twice.",
-			What:  "Refunds tried again",
+			Hint: "notepay asks Stripe for each of these refunds again now. " +
+				"Leave out one of which you have refunded a part in Stripe yourself.",
+			What: "Refunds tried again",
 			Allows: func(p payment.Payment, now time.Time) bool {
 				_, err := payment.RetryRefund(p, now)
 				return err == nil

@@ -73,7 +73,12 @@ func TestFreeStartAfterASilentOne(t *testing.T) {
 		f.Answers("while the first is sent", b.Press(page, start, "reason", "it did not start"), http.StatusConflict,
 			"cancel that start first")
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
+		f.Timed("5m")
 		f.Pass(20 * time.Minute)
+		f.Answers("with a shorter program", b.Press(page, start, "reason", "it did not start"), http.StatusConflict,
+			"The machine is in use")
+		f.Timed("30m")
+		f.Refresh()
 		b.Does(b.Press(page, start, "reason", "it did not start"), "start")
 		f.Pass(time.Second)
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
