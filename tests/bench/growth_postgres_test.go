@@ -20,7 +20,7 @@ var grownSizes = []int{1000, 10_000, 100_000}
 // benchPostgresGrowth repeats the same measurements while one ledger on PostgreSQL grows.
 // NOTEPAY_BENCH_PAYMENTS adds a larger size, with more payments for each of the same devices.
 func benchPostgresGrowth(t *testing.T, r *report) {
-	// Nobody fetches the notes, and a machine with two expired credits would be paused.
+	// No machine fetches its notes, and one with two expired credits would be paused.
 	path := binary(t)
 	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info", "KEEP_EVENTS", "0", "CREDIT_LIFETIME", "24h")
 	d := newDatabase(t)

@@ -115,7 +115,7 @@ func TestReadmeInstallation(t *testing.T) {
 	for _, name := range []string{"STRIPE_API_URL", "NOTEHUB_API_URL", "NOTEHUB_AUTH_URL"} {
 		env = append(env, name+"="+w.env[name])
 	}
-	_, setUp, _ := strings.Cut(document(t, "README.md"), "## Set it up")
+	_, setUp, _ := strings.Cut(document(t, "README.md"), "## Install from source, by hand")
 	setUp, _, _ = strings.Cut(setUp, "**Move to PostgreSQL.**") // TestPostgresMoveKilled moves a ledger
 	var running *program
 	for _, command := range shell(setUp) {

@@ -25,7 +25,8 @@ func planned() []string { return nil }
 func foreign() []string {
 	return []string{
 		"TestDeleteNote", "maxX", "minX", "xTimeout", "xInterval", // examples of STYLE.md
-		"imperative", "openssl", "systemctl", "nano", "docker", "purge", "allowed_signers", "mnt", "ReadWritePaths",
+		"imperative", "openssl", "systemctl", "wget", "nano", "docker", "purge", "allowed_signers", "mnt",
+		"ReadWritePaths",
 		"staging", "sites", "proxy_buffering", "proxy_http_version", "websecure", "letsencrypt", // of proxies
 		"litestream",                                  // another program
 		"T171500Z",                                    // a time in a file's name

@@ -68,7 +68,7 @@ func TestSettings(t *testing.T) {
 		if !strings.Contains(first, "\n"+name+"=") {
 			t.Errorf("%s is not in the first part of .env.example", name)
 		}
-		if !slices.Contains(column(t, "README.md", "### 2. Settings"), name) {
+		if !slices.Contains(column(t, "README.md", "### Settings"), name) {
 			t.Errorf("the README does not name %s", name)
 		}
 	}
