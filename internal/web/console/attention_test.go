@@ -86,6 +86,12 @@ func TestRefundsAreTriedAgain(t *testing.T) {
 		}
 		b.Shows("/operator/payments/"+ids[1], "operator tried the refund of 3.50 EUR again", "money is there")
 		f.Audited(ids[1], "operator refund_again money is there", "operator refund_again ")
+		for _, page := range []string{"/operator/payments/" + ids[1], "/operator/audit?subject=" + ids[1]} {
+			shown := b.Shows(page)
+			if strings.Contains(shown, "→ being refunded") || strings.Contains(shown, "&rarr;") {
+				t.Errorf("%s tells a change that was none", page)
+			}
+		}
 		page := "/operator/payments/" + ids[1]
 		f.Answers("once it is refunded", b.Send("POST", page+"/refund/again", "once=AAAA"), http.StatusConflict,
 			"no longer possible")

@@ -156,7 +156,9 @@ func (c *Console) auditRows(ctx context.Context, l lang, list []ledger.Audit) ([
 	}
 	rows := make([]auditRow, len(list))
 	for i, a := range list {
-		rows[i].Audit = a
+		if rows[i].Audit = a; a.After == a.Before {
+			rows[i].Before, rows[i].After = "", ""
+		}
 		at := slices.IndexFunc(payments, func(p payment.Payment) bool { return p.ID == a.Subject })
 		if d := c.Fleet.Device(a.Subject); d != nil {
 			rows[i].Name = web.MachineName(d.Name, d.UID)

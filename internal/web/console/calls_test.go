@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ func TestSearchOfACall(t *testing.T) {
 		paid := f.Ledger.Now().Add(-5 * time.Minute).In(f.Server.Console.Zone).Format("15:04")
 		f.Pass(time.Hour)
 		f.Buy(sandbox.PayOptions{})
+		f.Pass(time.Second)
+		f.Stripe.Next(fixture.ListEvents, // the reading does not end before the pages are written
+			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond})
 		page := b.Shows("/operator/payments?q=4242+"+paid, id)
 		if strings.Contains(page, "notepay is asking Stripe for the cards") {
 			t.Error("a search for an hour ago speaks of the last minutes")

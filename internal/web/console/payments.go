@@ -464,7 +464,7 @@ func (s *timeline) entries() (list []timelineEntry) {
 	}
 	for _, a := range s.Audits {
 		detail := a.Why
-		if a.After != "" {
+		if a.After != "" && a.After != a.Before {
 			change := auditStateWords(l, a, a.After)
 			if a.Before != "" {
 				change = auditStateWords(l, a, a.Before) + " → " + change
