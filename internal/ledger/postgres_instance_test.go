@@ -418,3 +418,56 @@ func TestInstancesSeeEachOthersCalls(t *testing.T) {
 	})
 	sees(one, false)
 }
+
+// Updates that arrive while another instance writes share the next turn, not one turn each.
+func TestInstancesShareATurn(t *testing.T) {
+	t.Parallel()
+	database, seen := postgresURL(t), &statementsSeen{}
+	one, two := joins(t, database, 0), opensTraced(t, database, seen)
+	for len(two.Peers()) == 0 || len(one.Peers()) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	turn, release := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		err := one.Update(context.Background(), func(tx *Tx) error {
+			if err := tx.readCalls(tx.memory); err != nil { // it has the turn
+				return err
+			}
+			close(turn)
+			<-release
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-turn
+	seen.take()
+	const updates = 12
+	for n := range updates {
+		all.Go(func() {
+			p := testPayment("shares_" + string(rune('a'+n)))
+			p.DeviceUID = p.SessionID
+			err := two.Update(context.Background(), func(tx *Tx) error { return errOnly(tx.InsertPayment(p)) })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(20 * time.Millisecond)
+	}
+	close(release)
+	all.Wait()
+	turns := 0
+	for _, s := range seen.take() {
+		if s.query == begin {
+			turns++
+		}
+	}
+	if turns != 1 {
+		t.Errorf("%d transactions for %d updates; want one", turns, updates)
+	}
+	if n := len(names(t, two.reads.DB, `SELECT session_id FROM payments`)); n != updates {
+		t.Errorf("%d payments; want %d", n, updates)
+	}
+}

@@ -208,6 +208,10 @@ func (w *postgresWriter) commit(batch []*update) {
 			part = batch[:1]
 		}
 		r := w.transact(part, how)
+		if len(r.joined) > 0 { // part was the whole batch
+			batch = append(batch, r.joined...)
+			part = batch
+		}
 		switch {
 		case r.err == nil:
 		case r.untimed && !timed:
@@ -249,12 +253,13 @@ func without(batch []*update, gone *update) []*update {
 // result describes a transaction. If it failed, nothing of it is in the database unless err is
 // errUnknownOutcome.
 type result struct {
-	ran      int     // how many updates it included or tried to
-	culprit  *update // whose function or statement failed; nil if none did
-	late     bool    // the culprit's function had gone on when its statement failed
-	combined bool    // a statement may have failed that wrote for several updates
-	dropped  bool    // the connection was dropped
-	untimed  bool    // the transaction's time was wrong
+	ran      int       // how many updates it included or tried to
+	joined   []*update // those that came while it waited for its turn, included behind the others
+	culprit  *update   // whose function or statement failed; nil if none did
+	late     bool      // the culprit's function had gone on when its statement failed
+	combined bool      // a statement may have failed that wrote for several updates
+	dropped  bool      // the connection was dropped
+	untimed  bool      // the transaction's time was wrong
 	err      error
 }
 
@@ -298,6 +303,10 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode
 		now = &ms
 	}
 	t.begin(w.conn, how, w.self.id, limits.statement, now)
+	if how == combining && len(*w.self.peers.Load()) > 0 && tx.readCalls(w.memory) == nil {
+		r.joined = w.join(maxBatch-len(batch), limits.deadline)
+		batch = append(batch[:len(batch):len(batch)], r.joined...)
+	}
 	began := time.Now()
 	var err error
 	for _, u := range batch {
@@ -340,6 +349,29 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode
 	r.ran, r.culprit, r.dropped = len(batch), nil, true
 	w.drop()
 	return r
+}
+
+// join returns up to n updates that wait, without waiting for more. An update that arrives while
+// another instance writes would else wait for one more turn. The transaction then ends before the
+// first of their deadlines.
+func (w *postgresWriter) join(n int, deadline time.Time) (joined []*update) {
+	for len(joined) < n {
+		select {
+		case u := <-w.updates:
+			joined = append(joined, u)
+			if soonest := time.Now().Add(lastMoment); u.deadline.Before(deadline) {
+				deadline = u.deadline
+				if deadline.Before(soonest) {
+					deadline = soonest
+				}
+				w.setDeadline(deadline)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	return joined
 }
 
 // setClock reads the time of all instances on the writer's connection, because this host stood still

@@ -164,16 +164,23 @@ func (tx *Tx) CallUnderWay(device string) (bool, error) {
 		m = &memory{leases: map[string]calling{}, devices: map[string]int{}, unread: true}
 	}
 	if m.unread {
-		rows, err := tx.db.query(`SELECT id, device_uid, due_at FROM payments WHERE `+calledNow, tx.Now.UnixMilli())
-		leases, err := all(rows, err, func(s scanner) (l lease, err error) {
-			return l, s.Scan(&l.payment, &l.device, &l.until)
-		})
-		if err != nil {
+		if err := tx.readCalls(m); err != nil {
 			return false, err
 		}
-		m.read(leases)
 	}
 	return m.calls(device, tx.Now), nil
+}
+
+// readCalls reads the calls to Notehub that are running.
+func (tx *Tx) readCalls(m *memory) error {
+	rows, err := tx.db.query(`SELECT id, device_uid, due_at FROM payments WHERE `+calledNow, tx.Now.UnixMilli())
+	leases, err := all(rows, err, func(s scanner) (l lease, err error) {
+		return l, s.Scan(&l.payment, &l.device, &l.until)
+	})
+	if err == nil {
+		m.read(leases)
+	}
+	return err
 }
 
 // silent selects payments whose confirmation is overdue.
