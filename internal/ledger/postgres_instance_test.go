@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -470,4 +471,47 @@ func TestInstancesShareATurn(t *testing.T) {
 	if n := len(names(t, two.reads.DB, `SELECT session_id FROM payments`)); n != updates {
 		t.Errorf("%d payments; want %d", n, updates)
 	}
+}
+
+// Updates join a transaction while others of it fail. Each one that is acknowledged has to be stored.
+func TestInstancesLoseNothingBesideFailures(t *testing.T) {
+	t.Parallel()
+	database := postgresURL(t)
+	joins(t, database, 0)
+	l := joins(t, database, 0)
+	for len(l.Peers()) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	own := errors.New("changed my mind")
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var good []string
+	for writer := range 24 {
+		all.Go(func() {
+			for n := range 25 {
+				if writer%3 == 0 { // enough of them that each update runs alone
+					err := l.Update(context.Background(), func(*Tx) error { return own })
+					if !errors.Is(err, own) {
+						t.Errorf("got %v; want %v", err, own)
+					}
+					continue
+				}
+				p := testPayment(fmt.Sprintf("beside_%d_%d", writer, n))
+				p.DeviceUID = p.SessionID
+				ran := false
+				err := l.Update(context.Background(), func(tx *Tx) error {
+					ran = true
+					return errOnly(tx.InsertPayment(p))
+				})
+				if err != nil || !ran {
+					t.Errorf("%v, and it ran: %v", err, ran)
+				}
+				mu.Lock()
+				good = append(good, p.SessionID)
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	wantStored(t, l, good)
 }

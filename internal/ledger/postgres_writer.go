@@ -205,10 +205,10 @@ func (w *postgresWriter) commit(batch []*update) {
 		}
 		part := batch
 		if culprits > maxCulprits {
-			part = batch[:1]
+			part, how = batch[:1], apart
 		}
 		r := w.transact(part, how)
-		if len(r.joined) > 0 { // part was the whole batch
+		if len(r.joined) > 0 { // only with combining, when part is the whole batch
 			batch = append(batch, r.joined...)
 			part = batch
 		}
