@@ -22,6 +22,7 @@ import (
 // The limits of an orderly stop. They stay well below 10 s, after which Docker kills a process.
 const (
 	callTimeoutAtStop    = 4 * time.Second // for calls to the vendors that are under way
+	newcomerWaitAtStop   = 2 * time.Second // for the first request of each open connection
 	requestTimeoutAtStop = 5 * time.Second // for requests that are under way
 )
 
@@ -101,11 +102,13 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 	addr := sockets.Main.Addr().String()
 	url := "http://" + displayAddr(addr)
 	servers := []*http.Server{server}
+	newcomers := &listen.Newcomers{}
 	if https == nil {
+		newcomers.Watch(server)
 		go func() { served <- server.Serve(sockets.Main) }()
 	} else {
 		url = cmp.Or(s.PublicURL, "https://"+displayAddr(addr))
-		if plain := https.Serve(server, sockets, served); plain != nil {
+		if plain := https.Serve(server, sockets, newcomers, served); plain != nil {
 			servers = append(servers, plain)
 		}
 	}
@@ -124,15 +127,26 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 	}()
 	defer func() { stopWatching(); <-notified }()
 
+	serving := len(servers)
 	select {
 	case err = <-served: // the listener failed
+		serving--
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-l.Lost():
 		err = ledger.ErrLeaseLost
 		log.Error("ledger lease lost, stopping", "err", err)
 	}
-	stopErr := stop(ctx, servers, log, stopClaims, stopCalls, work)
+	accepted := func() { // blocks until no more connections are accepted and the newcomers have arrived
+		if closeErr := sockets.Close(); closeErr != nil {
+			log.Warn("socket not closed", "err", closeErr)
+		}
+		for range serving {
+			<-served
+		}
+		newcomers.Wait(newcomerWaitAtStop)
+	}
+	stopErr := stop(ctx, servers, log, accepted, stopClaims, stopCalls, work)
 	log.Info("stopped")
 	return errors.Join(err, stopErr)
 }
@@ -140,22 +154,25 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 // stop ends the service in this order:
 //
 //  1. Stop claiming payments. Nothing new is sent to the vendors.
-//  2. Close the listener, end the live pages and event streams, and let requests finish, for at most
-//     requestTimeoutAtStop. Then cut them off.
-//  3. Meanwhile let calls to the vendors finish, for at most callTimeoutAtStop. Then cancel them.
-//  4. Record the results of all calls, and return. The caller closes the ledger.
+//  2. Close the listener, and let the first request of each open connection arrive, for at most
+//     newcomerWaitAtStop. Its client could not tell otherwise that it has to connect again.
+//  3. End the live pages and event streams, and let requests finish, for at most requestTimeoutAtStop.
+//     Then cut them off.
+//  4. Meanwhile let calls to the vendors finish, for at most callTimeoutAtStop. Then cancel them.
+//  5. Record the results of all calls, and return. The caller closes the ledger.
 //
 // An unrecorded call stays in flight in the ledger. The next start checks it before it retries.
 func stop(
 	ctx context.Context,
 	servers []*http.Server,
 	log *slog.Logger,
-	stopClaims, stopCalls func(),
+	accepted, stopClaims, stopCalls func(),
 	work <-chan struct{},
 ) (err error) {
 	stopClaims()
 	timer := time.AfterFunc(callTimeoutAtStop, stopCalls)
 	defer timer.Stop()
+	accepted()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeoutAtStop)
 	defer cancel()
 	for _, server := range servers {

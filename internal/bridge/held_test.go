@@ -147,6 +147,7 @@ func TestReceiveHoldsNotTooMany(t *testing.T) {
 		if n := h.b.held.Load(); n != 0 {
 			t.Errorf("%d events are held after all; want none", n)
 		}
+		time.Sleep(lookupDelay)
 		h.hub.fetch()
 		h.finish("cs_test_1")
 	})

@@ -35,7 +35,7 @@ const (
 )
 
 // Run works until ctx ends. Then it claims nothing more, and calls in flight may finish until the
-// context calls ends. It is called once.
+// context calls ends. A second Run holds no events, see awaitList.
 func (b *Bridge) Run(ctx, calls context.Context) {
 	context.AfterFunc(ctx, b.stop)
 	b.learnTime(ctx)

@@ -73,10 +73,11 @@ func (h *HTTPS) Run(ctx context.Context) { h.source.Run(ctx) }
 
 // Serve serves HTTPS with server, and http:// on its own socket. Both end with one value in served,
 // which must have room for two. It returns the server for http://, nil for none.
-func (h *HTTPS) Serve(server *http.Server, o Sockets, served chan<- error) (plain *http.Server) {
+func (h *HTTPS) Serve(server *http.Server, o Sockets, newcomers *Newcomers, served chan<- error) (plain *http.Server) {
 	h.secure(server)
 	limited := Limit(o.Main, MaxConnections)
 	server.ConnState = limited.ConnState
+	newcomers.Watch(server)
 	go func() { served <- server.ServeTLS(limited, "", "") }()
 	if o.Redirect == nil {
 		return nil
@@ -95,6 +96,7 @@ func (h *HTTPS) Serve(server *http.Server, o Sockets, served chan<- error) (plai
 		ErrorLog:          server.ErrorLog,
 		ConnState:         limitedPlain.ConnState,
 	}
+	newcomers.Watch(plain)
 	go func() { served <- plain.Serve(limitedPlain) }()
 	return plain
 }

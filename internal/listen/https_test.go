@@ -80,7 +80,7 @@ func newHTTPS(t *testing.T) *https {
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	served := make(chan error, 2)
-	plain := h.Serve(server, sockets, served)
+	plain := h.Serve(server, sockets, &Newcomers{}, served)
 	t.Cleanup(func() {
 		if err := errors.Join(server.Close(), plain.Close()); err != nil {
 			t.Error(err)
