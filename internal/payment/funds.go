@@ -268,6 +268,8 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	case p.Funds == RefundFailed && failed:
 	case (p.Funds == Refunding || p.Funds == RefundFailed) && p.InFlight:
 		p.ReconcileRefund = p.ReconcileRefund || failed // the call's reply may be older than the failure
+	case p.Funds == Refunding && r.Amount != p.RefundAmount: // of a later state of a ledger that was restored
+		p = reconcileRefund(p)
 	case p.Funds == Refunding && (failed || !p.ReconcileRefund):
 		p = applyRefundStatus(p, r.Status, now)
 	case p.Funds == Refunding || p.Funds == RefundFailed:

@@ -413,3 +413,15 @@ func TestFundsTransitions(t *testing.T) {
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
 	})
 }
+
+// A ledger that was restored orders a refund under the number of another one, which it has forgotten.
+func TestRefundUpdateOfAnotherAmount(t *testing.T) {
+	t.Parallel()
+	s := beginLife(t, confirms, Paid)
+	s.post(upstream.Rejected)
+	p := s.p
+	r := RefundRecord{ID: "re_1", Credit: p.ID, Number: p.RefundSeq, Amount: p.RefundAmount - 250, Status: "succeeded"}
+	if got := ApplyRefundUpdate(p, r, s.now); got.Funds != Refunding || !got.ReconcileRefund {
+		t.Errorf("%s, reads the refunds %v; want the refunds read", got.Funds, got.ReconcileRefund)
+	}
+}
