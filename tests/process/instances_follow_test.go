@@ -134,22 +134,22 @@ func TestInstancesHoldWebhooksAfterAStart(t *testing.T) {
 	s := newInstances(t, 2)
 	link := s.service(0).Selling(fixture.Washer)
 	s.stop()
-	s.procs = nil
 	for range 2 {
 		s.w.Pay(link, sandbox.PayOptions{NoWebhook: true})
 	}
 	pause(1100 * time.Millisecond) // Stripe's times are whole seconds
 	s.w.Stripe.Always("GET /v1/events", sandbox.Outcome{Applied: true, Status: 200, Delay: 1200 * time.Millisecond})
-	for range 2 {
-		s.procs = append(s.procs, s.w.Spawn())
-	}
+	started := []*apptest.Process{s.w.Spawn(), s.w.Spawn()}
+	s.mu.Lock()
+	s.procs = started
+	s.mu.Unlock()
 	var sent sync.WaitGroup
 	n := 0
 	for _, e := range s.w.Stripe.Events() {
 		if e.Type != "checkout.session.completed" {
 			continue
 		}
-		s.w.Stripe.SetEndpoint(s.procs[n%2].Url+"/webhook/stripe", fixture.TestSecret)
+		s.w.Stripe.SetEndpoint(started[n%2].Url+"/webhook/stripe", fixture.TestSecret)
 		n++
 		posted := make(chan struct{})
 		sent.Go(func() {
