@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"notepay/internal/payment"
 	"notepay/internal/vendortime"
 )
 
@@ -359,12 +360,9 @@ func (w *postgresWriter) join(n int, deadline time.Time) (joined []*update) {
 		select {
 		case u := <-w.updates:
 			joined = append(joined, u)
-			if soonest := time.Now().Add(lastMoment); u.deadline.Before(deadline) {
+			if u.deadline.Before(deadline) {
 				deadline = u.deadline
-				if deadline.Before(soonest) {
-					deadline = soonest
-				}
-				w.setDeadline(deadline)
+				w.setDeadline(payment.Later(deadline, time.Now().Add(lastMoment)))
 			}
 			continue
 		default:

@@ -161,7 +161,8 @@ func (tx *Tx) DueWaits(limit int) ([]payment.Payment, error) { return tx.due(due
 func (tx *Tx) CallUnderWay(device string) (bool, error) {
 	m := tx.memory
 	if m == nil {
-		m = &memory{leases: map[string]calling{}, devices: map[string]int{}, unread: true}
+		m = newMemory()
+		m.begin()
 	}
 	if m.unread {
 		if err := tx.readCalls(m); err != nil {

@@ -64,7 +64,8 @@ func TestParseStartCode(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"K7QM4-6XPDA": "K7QM46XPDA", "k7qm4 6xpda": "K7QM46XPDA", "K7QM4-6XPDA\u2069": "K7QM46XPDA",
-		"K7QM4-6XPDA.": "K7QM46XPDA", "Ｋ７ＱＭ４－６ＸＰＤＡ": "K7QM46XPDA", "K\u0667QM\u0664-\u0666XPDA": "K7QM46XPDA",
+		"K7QM4-6XPDA.": "K7QM46XPDA",
+		"Ｋ７ＱＭ４－６ＸＰＤＡ":  "K7QM46XPDA", "K\u0667QM\u0664-\u0666XPDA": "K7QM46XPDA",
 		"K7QM4-6XPD": "", "K7QM4-6XPD0": "", "K7QM4/6XPDA": "",
 	} {
 		if got, ok := uid.ParseStartCode(given); got != want || ok != (want != "") {

@@ -111,7 +111,8 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine was already in use", "So it did not start for your payment.", "€3.50 was refunded")
+			c.sees("", "The machine was already in use",
+				"So it did not start for your payment.", "€3.50 was refunded")
 		}},
 		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})

@@ -14,7 +14,7 @@ import (
 	"notepay/internal/apptest"
 )
 
-// A client has connected when the service is told to stop, and its request is on the way. It is
+// A client has connected when the service begins to stop, and its request is on the way. It is
 // answered, because nothing else would tell the client to try again.
 func TestStopAnswersEstablishedConnections(t *testing.T) {
 	t.Parallel()

@@ -106,7 +106,7 @@ func TestStickersOfSomeMachines(t *testing.T) {
 	})
 }
 
-// A code for a later start and a start now are told apart, and an invitation is sent like a code.
+// The page names a code for a later start and a start now differently, and sends invitations like codes.
 func TestFreeStartsAndInvitationsAreSent(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {

@@ -78,7 +78,7 @@ func TestProblemsLeadToTheirMachines(t *testing.T) {
 		b.Shows("/operator", `<a href="`+list+`">Machines affected: 2</a>`)
 		page := b.Shows(list, "2 found.", "Dryer 1", "Dryer 2", `<option value="problem" selected>`)
 		if n := strings.Count(page, "No such price"); n != 2 {
-			t.Errorf("the problem of two machines is told %d times", n)
+			t.Errorf("the page shows the problem of two machines %d times", n)
 		}
 		page = b.Shows("/operator/devices/dev:2", "no price")
 		if n := strings.Count(page, "No such price"); n != 1 {

@@ -183,7 +183,8 @@ func TestFindLeadsToThePayment(t *testing.T) {
 		find("reference="+id, http.StatusSeeOther, live)
 		find("reference="+url.QueryEscape(" "+strings.ToUpper(id)+" "), http.StatusSeeOther, live)
 		find("reference="+url.QueryEscape("\u2068"+id+"\u2069."), http.StatusSeeOther, live) // of an Arabic text
-		arabic := strings.NewReplacer("0", "٠", "1", "١", "2", "٢", "3", "٣", "4", "٤", "5", "٥", "6", "٦", "7", "٧",
+		arabic := strings.NewReplacer("0", "٠", "1", "١", "2", "٢", "3", "٣", "4", "٤",
+			"5", "٥", "6", "٦", "7", "٧",
 			"8", "٨", "9", "٩")
 		find(url.Values{
 			"device": {fixture.Washer}, "card": {arabic.Replace("4242")}, "time": {arabic.Replace(clock)},
