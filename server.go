@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/app"
 	"notepay/internal/config"
+	"notepay/internal/heap"
 	"notepay/internal/ledger"
 	"notepay/internal/listen"
 	"notepay/internal/sdnotify"
@@ -48,6 +49,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 		}
 	}
 	defer func() { err = errors.Join(err, sockets.Close()) }()
+	heap.Keep(ctx)
 	l, err := ledger.Opening{
 		Identity: app.Identity(s),
 		Clock:    vendortime.New(nil),

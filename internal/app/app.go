@@ -54,6 +54,9 @@ const (
 	linksPerSecond = 23
 	// linkBurst makes up for a slot that was used late. Together they stay within 25 a second.
 	linkBurst = 2
+
+	// confirmationInterval is how often the bridge reads confirmations while it awaits one.
+	confirmationInterval = 5 * time.Second
 )
 
 // Config configures an App.
@@ -89,6 +92,7 @@ type App struct {
 	operator    *api.Handler
 	refreshes   refreshGate
 	limiters    map[string]*upstream.Limiter // by vendor
+	holds       chan hold                    // to be stored
 	problemList *web.Problems                // those of the board, and the vendors that do not answer
 
 	settings  string // those that all instances share, see Identity
@@ -157,7 +161,10 @@ func New(ctx context.Context, c Config) (*App, error) {
 	a.observe(c)
 	a.shareHolds()
 
-	err := a.loadFleet(ctx, c)
+	err := a.loadHolds(ctx)
+	if err == nil {
+		err = a.loadFleet(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +197,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		ManualCapture:  s.CaptureOnStart(),
 		WebhooksOff:    len(a.webhookSecrets) == 0,
 		Routed:         a.routeToken != "",
-		ListenEvery:    confirmationInterval(s),
+		ListenEvery:    confirmationInterval,
 		PollInterval:   s.PollInterval,
 		Observe:        a.metrics,
 		Changed:        changed,
@@ -287,11 +294,7 @@ func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
 	for _, d := range a.Fleet.All() {
 		c.Notehub.Learn(d.UID, d.Spelled)
 	}
-	// The ledger records only the device listings among the calls of an earlier process. A process
-	// that listed the devices within the last minute had just started, and may have used up the
-	// limit, as in a crash loop. The few other calls for payments may count twice. Notehub's
-	// Retry-After then holds.
-	c.Notehub.Limiter.Earlier(a.Fleet.Observed())
+	a.joinLimits(c.Notehub.Limiter)
 	return nil
 }
 
@@ -394,16 +397,6 @@ func (a *App) customerHandler(s *config.Settings) *customer.Handler {
 	}
 }
 
-// confirmationInterval returns how often the bridge reads confirmations while it awaits one. This
-// takes at most a third of the requests that Notehub allows.
-func confirmationInterval(s *config.Settings) time.Duration {
-	const usual = 5 * time.Second
-	if s.NotehubPerMinute == 0 {
-		return usual
-	}
-	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
-}
-
 // Run does the work behind the routes. After the end of claims it starts nothing new. Calls to the
 // vendors that are under way may go on until the end of calls, and their results are still
 // recorded. Run returns when all work has ended.
@@ -413,11 +406,12 @@ func (a *App) Run(claims, calls context.Context) {
 	work.Go(func() { a.Fleet.Run(claims) })
 	work.Go(func() { a.Bridge.Run(claims, calls) })
 	work.Go(func() { a.watchLedger(claims) })
-	work.Go(func() { a.Ledger.Lead(claims, a.pruneEvents) })
+	work.Go(func() { a.Ledger.Lead(claims, a.prune) })
 	work.Go(func() { a.Ledger.Lead(claims, a.revenue.Run) })
 	work.Go(func() { a.Ledger.Lead(claims, a.fees.Run) })
 	work.Go(func() { a.Ledger.Follow(claims, a.follow) })
 	work.Go(func() { a.watchInstances(claims) })
+	work.Go(func() { a.storeHolds(claims) })
 	if a.alerts != nil {
 		work.Go(func() { a.alerts.Run(claims) })
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -134,27 +135,39 @@ func (a *App) unreachable() bool {
 	return false
 }
 
-// shareHolds tells the other instances when a vendor says that no call may be made.
-func (a *App) shareHolds() {
-	if !a.Ledger.Shared() {
+// shareLimits gives this process its part of the vendors' limits. It reports whether the process has
+// none of one of them yet, so another instance should lead.
+func (a *App) shareLimits() (idle bool) {
+	number, n := a.Ledger.Share()
+	for _, l := range a.limiters {
+		l.Divide(number, n)
+		calls, limited := l.PerMinute()
+		idle = idle || limited && calls == 0
+	}
+	return idle
+}
+
+// joinLimits prepares Notehub's limit for what earlier and other processes may have used of it.
+func (a *App) joinLimits(l *upstream.Limiter) {
+	if a.Ledger.Joined() {
+		l.Join()
 		return
 	}
-	for vendor, l := range a.limiters {
-		l.OnHold = func(until time.Time) {
-			at := a.Ledger.Now().Add(time.Until(until))
-			a.Ledger.Tell(ledger.ChangedHold, vendor+" "+strconv.FormatInt(at.UnixMilli(), 10))
-		}
-	}
+	// The ledger records only the device listings among the calls of an earlier process. A process
+	// that listed the devices within the last minute had just started, and may have used up the
+	// limit, as in a crash loop. The few other calls for payments may count twice. Notehub's
+	// Retry-After then holds.
+	l.Earlier(a.Fleet.Observed())
 }
 
 // watchInstances shares the vendors' limits with the instances that are alive, and raises a problem
 // while their settings differ, until ctx ends. It leaves the lead to another one while it does not
-// reach the vendors.
+// reach the vendors, or has no part of a limit.
 func (a *App) watchInstances(ctx context.Context) {
 	if !a.Ledger.Shared() {
 		return
 	}
-	known, polls, weak := 0, false, false
+	known, polls, weak, idle := 0, false, false, false
 	var reach weakness
 	for {
 		if a.Ledger.Polls() && !polls {
@@ -166,13 +179,14 @@ func (a *App) watchInstances(ctx context.Context) {
 			known = len(peers)
 			a.log.Info("instances changed", "others", known, "leads", a.Ledger.Leads())
 		}
-		for _, l := range a.limiters {
-			l.Divide(1 + known)
+		waited := idle
+		if idle = a.shareLimits(); idle && !waited {
+			a.log.Info("no part of a rate limit yet: other instances make the calls", "others", known)
 		}
 		a.differ(differences(a.settings, peers))
 		before := weak
 		weak = reach.update(time.Now(), a.Ledger.Leads(), a.unreachable())
-		if a.Ledger.Weak(weak); weak && !before {
+		if a.Ledger.Weak(weak || idle); weak && !before {
 			a.log.Warn("vendors not reached, leaving the lead to another instance", "others", known)
 		}
 		if upstream.Sleep(ctx, time.Second) != nil {
@@ -202,6 +216,9 @@ func (a *App) follow(ctx context.Context, changes []ledger.Change) error {
 	}
 	a.Bridge.Follow(ctx, changes)
 	for _, c := range changes {
+		if c.Kind == ledger.Missed {
+			err = errors.Join(err, a.loadHolds(ctx))
+		}
 		words := c.Cut()
 		if c.Kind != ledger.ChangedHold || len(words) != 2 {
 			continue

@@ -69,6 +69,7 @@ func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string
 			return nil, err
 		}
 	}
+	uid = a.Fleet.Meant(uid)
 	if own := a.customer.OwnPage(r, uid); own != "" {
 		w.Header()["Cache-Control"] = noStore
 		http.Redirect(w, r, own, http.StatusSeeOther)
@@ -99,7 +100,7 @@ func (a *App) redeem(w http.ResponseWriter, r *http.Request) error {
 				return nil, err
 			}
 		}
-		return a.sellable(w, r, key)
+		return a.sellable(w, r, a.Fleet.Meant(key))
 	})
 }
 
@@ -174,6 +175,7 @@ func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 			Message: `"id" must be a device UID, dev:...`,
 		}
 	}
+	uid = a.Fleet.Meant(uid)
 	sale := a.selling(uid)
 	switch {
 	case sale.State == fleet.NoDevice:

@@ -140,7 +140,7 @@ func (i *inspection) readEvents() {
 		case "checkout.session.completed":
 			i.checkAcknowledged(e)
 		}
-		if known, err := i.l.HasEvent(i.ctx, e.ID); err != nil || !known {
+		if _, err := i.l.EventOutcome(i.ctx, e.ID); err != nil {
 			i.untold[intent] = true
 		}
 	}
@@ -182,7 +182,7 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 		if credit != payment.CreditID(session) {
 			i.wrong("a note for session %s carries credit %s", session, credit)
 		}
-		if !known && n.Posted.After(i.l.CreatedAt().Add(time.Second)) {
+		if !known && !i.untraceable(n, session) {
 			i.wrong("a note for session %s, which the ledger does not know", session)
 		}
 		if known && !strings.EqualFold(p.DeviceUID, n.Device) {
@@ -328,7 +328,8 @@ func both(p payment.Payment) bool {
 // does not count as queued. The others may be adopted. Then notepay sends no credit and moves no
 // money, and the operator decides:
 //
-//   - A backup adopts each payment before its first start that it does not know or counts as queued.
+//   - A backup adopts each payment before its first start that it does not know or counts as queued. It
+//     estimates the time of that start, so it may adopt payments of the next seconds as well.
 //   - Any other copy adopts each payment that it does not know and that the later ledger handled. The
 //     evidence is in Stripe's events, Notehub's pending notes, the confirmations, or the money.
 //
@@ -345,6 +346,9 @@ func (i *inspection) mayAdopt(p payment.Payment) bool {
 		return true
 	}
 	for _, r := range i.rewinds {
+		if r.Stamped && !p.PaidAt.Before(r.Started.Truncate(time.Second)) && p.PaidAt.Before(r.Ready.Add(ClocksAgree)) {
+			return true
+		}
 		_, unknown := r.Unknown[p.SessionID]
 		handled := r.Stamped || r.Accepted[p.SessionID] || len(i.notes[p.ID]) > 0
 		if handled && (unknown || r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]) {
@@ -388,6 +392,20 @@ func (i *inspection) missed(p payment.Payment) bool {
 	return false
 }
 
+// untraceable reports whether the ledger may not know the session of a note that another ledger, or an
+// earlier state of this one, has posted. The authorization was released, and Stripe does not list the
+// event as accepted, or the copy held it to be looked up. Then only a pending note or an answer can show
+// that the credit was sent.
+func (i *inspection) untraceable(n sandbox.Note, session string) bool {
+	if len(i.rewinds) == 0 {
+		return !n.Posted.After(i.l.CreatedAt().Add(time.Second))
+	}
+	last := i.rewinds[len(i.rewinds)-1]
+	_, _, _, intent := i.stripe.Money(session)
+	return intent == "canceled" && !last.Known[session] && n.Posted.Before(last.Started.Add(inFlightWhenKilled)) &&
+		(last.undecided[session] || !last.Unknown[session] || !last.Accepted[session])
+}
+
 // forgotten reports whether an event was caused by a replaced ledger, so that the copy does not
 // know it.
 func (i *inspection) forgotten(e sandbox.Event) bool {
@@ -397,6 +415,22 @@ func (i *inspection) forgotten(e sandbox.Event) bool {
 		}
 	}
 	return false
+}
+
+// adoption describes why the ledger adopted a payment.
+func (i *inspection) adoption(p payment.Payment) string {
+	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
+	if err != nil {
+		return fmt.Sprintf(" (%v)", err)
+	}
+	text := fmt.Sprintf(" (the ledger was born at %v", i.l.CreatedAt())
+	for _, r := range i.rewinds {
+		text += fmt.Sprintf("; it was copied at %v and restored at %v, stamped: %t", r.Copied, r.Started, r.Stamped)
+	}
+	for _, a := range list {
+		text += fmt.Sprintf("; %v %s: %s", a.At, a.What, a.Why)
+	}
+	return text + ")"
 }
 
 // checkAdoption checks a payment against the promise about payments that a restored ledger does not
@@ -410,11 +444,11 @@ func (i *inspection) checkAdoption(p payment.Payment) {
 		return
 	case len(i.rewinds) == 0:
 		if born := i.l.CreatedAt(); !born.IsZero() && p.PaidAt.After(born.Add(ClocksAgree)) && !i.mayAdopt(p) {
-			i.wrong("payment %s is adopted, and nothing says that it was handled: %+v", p.ID, p)
+			i.wrong("payment %s is adopted, and nothing says that it was handled%s: %+v", p.ID, i.adoption(p), p)
 		}
 		return
 	case !i.mayAdopt(p):
-		i.wrong("payment %s is adopted, and nothing says that it was handled: %+v", p.ID, p)
+		i.wrong("payment %s is adopted, and nothing says that it was handled%s: %+v", p.ID, i.adoption(p), p)
 	case p.ReviewReason == "" && !i.decided(p):
 		i.wrong("payment %s is adopted without review: %+v", p.ID, p)
 	case p.RefundSeq > 0 && !i.decided(p):
@@ -423,7 +457,8 @@ func (i *inspection) checkAdoption(p payment.Payment) {
 	last := i.rewinds[len(i.rewinds)-1].Started.Add(inFlightWhenKilled)
 	for _, n := range i.notes[p.ID] {
 		if completed(n) && n.Posted.After(last) {
-			i.wrong("payment %s is adopted, and its credit was sent after the restore: %+v", p.ID, n)
+			i.wrong("payment %s is adopted, and its credit was sent after the restore%s: %+v",
+				p.ID, i.adoption(p), n)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"notepay/internal/fixture"
+	"notepay/internal/ledger"
 )
 
 // Rewind is one restore of the ledger from an older copy. The ledger forgets what happened between
@@ -22,6 +23,7 @@ type Rewind struct {
 	Path    string
 	Copied  time.Time // nothing before is forgotten
 	Started time.Time // nothing after is forgotten
+	Ready   time.Time // when the service had started
 
 	Known     map[string]bool // sessions that are payments in the copy
 	undecided map[string]bool // sessions and intents that the copy is about to send or to look up
@@ -126,6 +128,21 @@ func (f *Front) Copied() (restore func()) {
 	f.Helper()
 	copied := filepath.Join(f.TempDir(), "copy.db")
 	PlainCopy(f.T, f.Path, copied)
+	return f.starting(copied)
+}
+
+// BackedUp makes a copy as `notepay backup` does. The returned function starts the service on it.
+func (f *Front) BackedUp() (restore func()) {
+	f.Helper()
+	copied := filepath.Join(f.TempDir(), "backup.db")
+	if err := ledger.Backup(f.Context(), f.Path, copied); err != nil {
+		f.Fatal(err)
+	}
+	return f.starting(copied)
+}
+
+// starting returns a function that starts the service on a copy of the ledger.
+func (f *Front) starting(copied string) func() {
 	return func() {
 		f.Stop()
 		f.CloseLedger()

@@ -29,6 +29,7 @@ type World struct {
 	Dir     string
 
 	Inspected bool // the invariants are also checked on PostgreSQL, which runs when the test ends
+	Forgetful bool // the vendors forget payments during the test, so nothing tells whether the invariants hold
 
 	Machines []*sandbox.Machine // those that are held against the ledger in the end
 	Rewinds  []*Rewind          // restores of the ledger from older copies
@@ -306,7 +307,7 @@ func (w *World) ActiveLinks(want map[string]string) {
 
 // checkLedger checks the invariants after the service has stopped, whatever the test did.
 func (w *World) checkLedger() {
-	if dsn.IsPostgres(w.Env["DATABASE_URL"]) && !w.Inspected {
+	if w.Forgetful || dsn.IsPostgres(w.Env["DATABASE_URL"]) && !w.Inspected {
 		return
 	}
 	ctx := context.Background()

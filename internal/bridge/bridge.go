@@ -99,7 +99,7 @@ type Event struct {
 	Pending int  // endpoints that have not accepted the event; -1: unknown
 	// why the event cannot be read, else ""; the other fields hold what could be read
 	Odd     string
-	Foreign bool   // of a connected account, or of another context
+	Foreign bool   // names a connected account, or by webhook a context; see repeatOf
 	Skipped string // why such events are ignored, else ""
 
 	DisputeAmount   int64 // minor units of DisputeCurrency
@@ -131,7 +131,7 @@ type Config struct {
 	ManualCapture  bool          // payments are authorized, and captured when the machine confirms
 	WebhooksOff    bool          // no webhooks arrive, so Stripe's events are only read from its list
 	Routed         bool          // a Notehub route delivers confirmations as well
-	ListenEvery    time.Duration // how often to read expected confirmations without a route
+	ListenEvery    time.Duration // how often to read expected confirmations without a route, if the limit allows it
 	PollInterval   time.Duration // how often to read Stripe's events
 	Observe        Observer
 
@@ -191,8 +191,8 @@ type Bridge struct {
 
 	eventsWanted  chan struct{} // asks runReconcile to read Stripe's events now
 	earlyReadings *rate.Limiter // limits such readings
-	// A charge of ours arrived before its payment, since the last reading began.
-	chargeEarly atomic.Bool
+	// When a charge of ours last arrived before its payment, as readingBegan; 0: never.
+	chargeEarly atomic.Int64
 	// When the last complete reading began, in Unix milliseconds by Stripe's clock; 0: none since
 	// the start.
 	readingBegan atomic.Int64

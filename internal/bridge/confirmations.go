@@ -45,9 +45,6 @@ func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, al
 		return fmt.Errorf("record confirmations: %w", err)
 	}
 	for n, c := range answers {
-		if c.CreditID == "" && outcomes[n] == payment.ConfirmationTaken {
-			b.showDevice(c.DeviceUID)
-		}
 		if outcomes[n] == Duplicate {
 			continue
 		}
@@ -66,11 +63,19 @@ const (
 	ConfirmationNoDevice = "no_device"
 )
 
+// unusable reports whether an answer with this outcome said nothing of its payment. A route may have
+// spoiled it, so the same event counts if it comes again in a usable form.
+func unusable(outcome string) bool {
+	return outcome == ConfirmationForeign || outcome == ConfirmationNoState || outcome == ConfirmationNoDevice
+}
+
 func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome string, err error) {
 	if c.CreditID == "" {
 		return b.applyMachineState(tx, c)
 	}
-	if repeat, err := tx.HasConfirmation(c.EventID); repeat || err != nil {
+	last, err := tx.ConfirmationOutcome(c.EventID)
+	repeat, err := ledger.Found(err)
+	if err != nil || repeat && !unusable(last) {
 		return Duplicate, err
 	}
 	if c.At.IsZero() {
@@ -78,16 +83,19 @@ func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome 
 	}
 	p, err := tx.Payment(c.CreditID)
 	known, err := ledger.Found(err)
+	usable := known && c.Unusable == "" && p.DeviceUID == c.DeviceUID
 	switch {
 	case err != nil:
 		return "", err
+	case repeat && !usable:
+		return Duplicate, nil
 	case !known:
 		outcome = ConfirmationUnknown // stored, because its payment may be recorded later
 		b.unknownConfirmed.Store(true)
 		if err := tx.Changed(ledger.Wished, wishUnknownConfirmed); err != nil {
 			return "", err
 		}
-	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
+	case !usable:
 		if outcome = c.Unusable; outcome == "" {
 			outcome = ConfirmationForeign
 		}
@@ -106,11 +114,14 @@ func (b *Bridge) applyConfirmation(tx *update, c payment.Confirmation) (outcome 
 				return "", err
 			}
 		}
+		if repeat && after.ReviewReason == payment.ReviewConfirmation { // its first copy raised the review
+			after.ReviewReason = ""
+		}
 		if err := tx.change(p, after); err != nil {
 			return "", err
 		}
 	}
-	_, err = tx.AddConfirmation(
+	err = tx.SaveConfirmation(
 		ledger.Confirmation{
 			ID:        c.EventID,
 			DeviceUID: c.DeviceUID,
@@ -171,7 +182,7 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 		case err != nil:
 			next = now.Add(time.Second)
 		case stats.Awaited && !b.c.Routed:
-			next = last.Add(b.c.ListenEvery)
+			next = last.Add(b.listenInterval())
 			if !silent.IsZero() {
 				next = payment.Earlier(next, silent)
 			}
@@ -198,6 +209,16 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 		}
 		t.Stop()
 	}
+}
+
+// listenInterval returns how often confirmations are read while one is awaited. This takes at most a
+// third of the calls that this process may make, because the leader of several reads with its part.
+func (b *Bridge) listenInterval() time.Duration {
+	calls, limited := b.c.NotehubLimiter.PerMinute()
+	if !limited {
+		return b.c.ListenEvery
+	}
+	return max(b.c.ListenEvery, 3*time.Minute/time.Duration(max(calls, 1)))
 }
 
 // readConfirmations reads all new confirmations. It does nothing while no machine is expected to
@@ -247,13 +268,16 @@ func (b *Bridge) timeOutConfirmations(ctx context.Context, asOf time.Time) error
 				return err
 			}
 			doubtful, err := tx.InDoubtAt(asOf, maxTimedOut)
+			if err != nil {
+				return err
+			}
 			for _, p := range append(silent, doubtful...) {
 				if err := tx.change(p, payment.ConfirmationTimedOut(p, asOf, tx.Now)); err != nil {
 					return err
 				}
 			}
 			timedOut = len(tx.changes)
-			return err
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("give up on silent machines: %w", err)

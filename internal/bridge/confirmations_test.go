@@ -39,6 +39,16 @@ func (h *house) sends(session, device string) {
 	h.hub.fetch()
 }
 
+// routed delivers answers by the route.
+func (h *house) routed(answers ...payment.Confirmation) {
+	h.Helper()
+	for _, c := range answers {
+		if err := h.b.Confirm(context.Background(), c); err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
 // stands checks the state of a payment.
 func (h *house) stands(session string, machine payment.DeliveryStatus, reason string, money payment.FundsStatus,
 	attention string) {
@@ -180,6 +190,84 @@ func TestConfirmOutcomes(t *testing.T) {
 			t.Errorf("got %q; want %q", got, want)
 		}
 		h.close()
+	})
+}
+
+// A route's transform may spoil an answer that the cursor lists as the machine sent it, with the same
+// id.
+func TestConfirmThatASpoiledCopyCameBefore(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*payment.Confirmation){
+		"without a device": func(c *payment.Confirmation) { c.DeviceUID, c.Unusable = "", ConfirmationNoDevice },
+		"with an unknown state": func(c *payment.Confirmation) {
+			c.State, c.Unusable = "running", ConfirmationNoState
+		},
+		"of another device": func(c *payment.Confirmation) { c.DeviceUID = "dev:2" },
+	} {
+		for _, state := range []string{"started", "failed"} {
+			t.Run(name+", "+state, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					h := newHouse(t, confirming, func(c *Config) { c.Routed = true })
+					h.run()
+					h.sends("cs_test_1", "dev:1")
+					whole := said(1, "dev:1", "cs_test_1", state)
+					spoiled := whole
+					spoil(&spoiled)
+					h.hub.hears(whole)
+					for range 2 { // Notehub repeats it
+						h.routed(spoiled)
+					}
+					h.stands("cs_test_1", payment.Sent, "", payment.Paid, payment.ReviewConfirmation)
+					time.Sleep(6 * time.Minute) // until after the deadline
+					want := payment.Payment{Delivery: payment.Started, Funds: payment.Paid}
+					if state == "failed" {
+						want = payment.Payment{
+							Delivery: payment.Failed, Reason: payment.ReasonFailed, Funds: payment.Refunded,
+						}
+					}
+					h.stands("cs_test_1", want.Delivery, want.Reason, want.Funds, "")
+					h.routed(spoiled, whole, spoiled)
+					h.stands("cs_test_1", want.Delivery, want.Reason, want.Funds, "")
+					list, err := h.l.Confirmations(t.Context(), payment.CreditID("cs_test_1"))
+					if err != nil || len(list) != 1 || list[0].Outcome != payment.ConfirmationTaken ||
+						list[0].State != state || list[0].DeviceUID != "dev:1" {
+						t.Errorf("stored %+v (%v); want the applied answer, once", list, err)
+					}
+					h.finish("cs_test_1")
+				})
+			})
+		}
+	}
+}
+
+// A usable answer ends the review for an unusable one, also if it changes nothing else. A review that
+// the operator dismissed is not raised by a repeat.
+func TestConfirmEndsTheReviewOfASpoiledCopy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, confirming)
+		h.run()
+		h.sends("cs_test_1", "dev:1")
+		h.says("1", "dev:1", "cs_test_1", "started")
+		for n, state := range []string{"duplicate", "started"} {
+			whole := said(2+n, "dev:1", "cs_test_1", state)
+			spoiled := whole
+			spoiled.DeviceUID, spoiled.Unusable = "", ConfirmationNoDevice
+			h.routed(spoiled)
+			h.stands("cs_test_1", payment.Started, "", payment.Paid, payment.ReviewConfirmation)
+			h.routed(whole, spoiled)
+			h.stands("cs_test_1", payment.Started, "", payment.Paid, "")
+		}
+		foreign := said(9, "dev:2", "cs_test_1", "started") // and it is never listed in a better form
+		h.routed(foreign)
+		h.stands("cs_test_1", payment.Started, "", payment.Paid, payment.ReviewConfirmation)
+		if _, err := h.b.Cancel(t.Context(), "cs_test_1", Actor{"operator", ""}); err != nil {
+			t.Fatal(err)
+		}
+		h.routed(foreign, foreign)
+		h.stands("cs_test_1", payment.Done, payment.ReasonEnded, payment.Paid, "")
+		h.finish("cs_test_1")
 	})
 }
 

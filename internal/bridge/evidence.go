@@ -41,10 +41,26 @@ func (b *Bridge) beforeStart(at time.Time) bool { return at.Before(b.clock().At(
 
 // earlierState reports whether an earlier state of the ledger may know more of something that
 // happened at a time. The time must be before this process's start, and the ledger must be older
-// than the process. Payments from before the ledger's birth are adopted in any case.
+// than the process.
 func (b *Bridge) earlierState(at time.Time) bool {
 	born := b.c.Ledger.CreatedAt()
 	return b.beforeStart(at) && !born.IsZero() && b.clock().At(b.started).Sub(born) >= newLedger
+}
+
+// beforeBirth reports whether something happened before this ledger's birth. What was charged then is
+// adopted without evidence.
+func (b *Bridge) beforeBirth(at time.Time) bool { return at.Before(b.c.Ledger.CreatedAt()) }
+
+// released reports whether a session's authorization was released, so that nothing is charged.
+func released(s payment.CheckoutSession) bool { return s.IntentStatus == "canceled" }
+
+// doubtful reports whether evidence decides what becomes of a session that the ledger does not know,
+// because an earlier state of the ledger, or another one, may have handled it.
+func (b *Bridge) doubtful(s payment.CheckoutSession) bool {
+	if b.beforeBirth(s.PaidAt) {
+		return released(s)
+	}
+	return b.earlierState(s.PaidAt)
 }
 
 // newLedger is the maximum age of a ledger that this process has created.
@@ -56,7 +72,7 @@ const newLedger = 2 * time.Second
 // for an event since this process's start, because then our endpoint is missing at Stripe.
 func (b *Bridge) accepted(e Event) string {
 	handled := e.Listed && e.Pending >= 0 && e.Pending <= int(b.failingEndpoints.Load())
-	if handled && !b.c.WebhooksOff && b.earlierState(e.Created) {
+	if handled && !b.c.WebhooksOff && (b.earlierState(e.Created) || b.beforeBirth(e.Created)) {
 		return handledByWebhook
 	}
 	return ""
@@ -86,18 +102,32 @@ func (b *Bridge) evidence(tx *ledger.Tx, s payment.CheckoutSession, p payment.Pa
 	return handledByTwin, nil
 }
 
+// errAnswersUnread postpones the verdict on a released authorization until the machines' answers were
+// read. The verdict is final, so an answer that comes later changes nothing.
+var errAnswersUnread = errors.New("the machines' answers were not read yet")
+
 // pendingNote returns the evidence that a new session's credit still waits at Notehub for the
-// machine. It calls Notehub only if an earlier state of the ledger may have posted the note.
+// machine. It calls Notehub only if the session is doubtful.
 func (b *Bridge) pendingNote(ctx context.Context, s payment.CheckoutSession) (string, error) {
-	notOurs := !b.ours(s) || s.Livemode != b.c.Livemode
-	if s.Handled != "" || notOurs || !b.earlierState(s.PaidAt) || s.PaidAt.Before(b.c.Ledger.CreatedAt()) {
+	switch {
+	case s.Handled != "", !b.ours(s), s.Livemode != b.c.Livemode, !b.doubtful(s):
 		return s.Handled, nil
+	case released(s) && !b.answersRead.Load():
+		return "", errAnswersUnread
 	}
 	if err := b.c.NotehubLimiter.Wait(ctx); err != nil {
 		return "", fmt.Errorf("wait to read pending notes: %w", err)
 	}
-	credit := payment.CreditID(s.ID)
-	pending, err := b.pendingAnywhere(ctx, uid.Of(s.Metadata["device_uid"]))
+	credit, device := payment.CreditID(s.ID), s.Metadata["device_uid"]
+	if s.PaymentLink != "" { // newPayment takes the machine of the link as well
+		link, err := b.c.Ledger.Link(ctx, s.PaymentLink)
+		if known, err := ledger.Found(err); err != nil {
+			return "", fmt.Errorf("read the link of a session: %w", err)
+		} else if known {
+			device = link.DeviceUID
+		}
+	}
+	pending, err := b.pendingAnywhere(ctx, uid.Of(device))
 	if upstream.OutcomeOf(err) == upstream.Rejected {
 		return "", nil // an unknown device holds no note
 	}
@@ -178,7 +208,7 @@ var errListUnread = errors.New("the list of events at Stripe was not read yet")
 // this process's start, and this ledger does not know it. Delivery of its event proves nothing,
 // because Stripe may be repeating an event whose reply was lost.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s payment.CheckoutSession) (bool, error) {
-	if s.Handled != "" || !b.earlierState(e.Created) || e.Created.Before(b.c.Ledger.CreatedAt()) {
+	if s.Handled != "" || !b.earlierState(e.Created) || b.beforeBirth(e.Created) {
 		return false, nil
 	}
 	known, err := ledger.Found(errorOf(tx.Payment(payment.CreditID(s.ID))))

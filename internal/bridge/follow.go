@@ -102,6 +102,9 @@ func (b *Bridge) Follow(ctx context.Context, changes []ledger.Change) {
 			if b.c.Ledger.Leads() {
 				signal(b.confirmationsDue) // the other one may have sent a note
 			}
+			if _, limited := b.c.NotehubLimiter.PerMinute(); limited {
+				b.notehubDue.ring() // the other one may have no call left
+			}
 			if b.c.Changed == nil {
 				continue
 			}

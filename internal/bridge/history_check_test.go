@@ -11,9 +11,7 @@ func (h *history) check() {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		if err != nil {
-			if x.status != "canceled" { // the payment was canceled
-				h.fail("%s was paid and is not in the ledger", x.session)
-			}
+			h.checkUnknown(x)
 			continue
 		}
 		h.checkMoney(x, p)
@@ -21,6 +19,17 @@ func (h *history) check() {
 		if p.Step != payment.NoStep || p.InFlight {
 			h.fail("%s has a step that is never made", p.ID)
 		}
+	}
+}
+
+// checkUnknown checks a purchase that is not in the ledger. Its hold was released, and no credit was
+// sent, unless a copy could not know that.
+func (h *history) checkUnknown(x *purchase) {
+	switch {
+	case x.status != "canceled":
+		h.fail("%s was paid and is not in the ledger", x.session)
+	case x.sent && !x.forgotten:
+		h.fail("the credit of %s was sent, and the ledger does not know it", x.session)
 	}
 }
 

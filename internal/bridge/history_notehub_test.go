@@ -122,6 +122,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	}
 	return h.applied(p, trouble, payment.Outcome{Status: 200}, func() {
 		h.notes++
+		h.purchaseOf(p).sent = true
 		n := pendingNote{
 			id:       fmt.Sprintf("1:%d", h.notes),
 			credit:   body.CreditID,

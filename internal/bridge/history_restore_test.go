@@ -75,9 +75,7 @@ func (h *history) restore() {
 		x.told, x.rewound = b.told[x], true
 		x.byOthers = x.byOthers || x.moves() > b.moved[x] // unknown to this ledger
 	}
-	if !b.stamped {
-		h.forget()
-	}
+	h.forget(b.stamped)
 	h.born, h.started = b.born, h.now()
 	h.crash()
 	if b.stamped {
@@ -90,16 +88,18 @@ func (h *history) restore() {
 	}
 }
 
-// forget finds the purchases of which a plain copy cannot know that they were handled. Their event
-// was never accepted, or the copy is about to send them or to look them up.
-func (h *history) forget() {
+// forget finds the purchases of which a copy cannot know that they were handled. Their event was never
+// accepted, or the copy is about to send them or to look them up. A backup knows it of all others.
+func (h *history) forget(stamped bool) {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		_, asked := h.lookups[x]
 		accepted := slices.ContainsFunc(h.events, func(e *simEvent) bool {
 			return e.of == x && e.acked && e.kind == "checkout.session.completed"
 		})
-		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Delivery == payment.Queued
+		untold := err != nil && (asked || !accepted)
+		x.forgotten = x.forgotten || untold
+		x.missed = x.missed || !stamped && (asked || untold || err == nil && p.Delivery == payment.Queued)
 	}
 }
 
@@ -144,7 +144,9 @@ func (h *history) handledSince(e *simEvent) {
 // It is not ready before Stripe's list was read, which may hold evidence.
 func (h *history) lookedUp(x *purchase) (s payment.CheckoutSession, ready bool) {
 	s = h.facts(x)
-	if !h.unknown(x) {
+	_, err := h.store.payment(x.credit)
+	released := err != nil && s.IntentStatus == "canceled" && x.paidAt.Before(h.born)
+	if !h.unknown(x) && !released {
 		return s, true
 	}
 	if !h.bridge.listed.Load() {

@@ -34,6 +34,8 @@ type purchase struct {
 	seen         bool  // the operator canceled it, and dismissed the review
 	missed       bool  // a plain copy could not know that it was handled
 	rewound      bool  // the ledger may not know all its orders
+	forgotten    bool  // nothing at Stripe tells a copy that it was handled
+	sent         bool  // Notehub got its credit
 }
 
 // storedReply is the reply that Stripe repeats for a day under the same idempotency key.
@@ -478,13 +480,15 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 		CreatedAt:     now,
 	}
 	switch s.IntentStatus {
-	case "requires_capture":
+	case "requires_capture", "canceled":
 		p.Funds = payment.Authorized
-	case "canceled":
-		return
 	}
 	p = h.bridge.setDeadlines(p, h.bridge.c.Lifetime, p.PaidAt)
-	if h.evidence(x, s) != "" || p.PaidAt.Before(h.born) {
+	why := h.evidence(x, s)
+	if why == "" && s.IntentStatus == "canceled" {
+		return
+	}
+	if why != "" || p.PaidAt.Before(h.born) {
 		p = payment.Adopt(p)
 	} else {
 		p = h.reserveDevice(p)

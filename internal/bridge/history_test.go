@@ -501,6 +501,9 @@ func (h *history) run() {
 	for range h.dice(maxActions + 1) {
 		h.happen()
 	}
+	if h.dice(2) == 0 {
+		h.restore() // if there is a copy, because few of them are restored on the way
+	}
 	h.quiet()
 	h.check()
 }

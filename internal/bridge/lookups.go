@@ -49,7 +49,8 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, payment.CallTimeout)
 	defer cancel()
 	known, err := ledger.Found(errorOf(b.c.Ledger.Payment(ctx, l.ID)))
-	if err == nil && !known && b.earlierState(l.PaidAt) && !b.listed.Load() {
+	earlier := b.earlierState(l.PaidAt) || b.beforeBirth(l.PaidAt)
+	if err == nil && !known && earlier && !b.listed.Load() {
 		// Stripe's list is being read, and may tell that the payment was handled.
 		recordCtx, done := recordContext(ctx)
 		defer done()

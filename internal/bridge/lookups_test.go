@@ -78,3 +78,32 @@ func TestSessionThroughALinkWithoutItsMetadata(t *testing.T) {
 		h.close()
 	})
 }
+
+// A person can edit the metadata of a link in the Dashboard. The customer scanned the machine that
+// the link was created for.
+func TestSessionThroughALinkWithEditedMetadata(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+			return tx.SaveLink(ledger.Link{
+				ID:        "plink_1",
+				DeviceUID: "DEV:1", // as an earlier version stored it
+				Plan:      payment.Offer{PriceID: "price_1", Amount: 350, Currency: "usd"},
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for session, edited := range map[string]string{"cs_test_1": "dev:2", "cs_test_2": "dev:1"} {
+			h.receive(h.paysFor(session, edited, 350, func(s *payment.CheckoutSession) {
+				s.PaymentLink, s.Metadata["price_id"] = "plink_1", "price_9"
+			}))
+			if p := h.payment(session); p.DeviceUID != "dev:1" || p.PriceID != "price_1" {
+				t.Errorf("a payment with %s is for %s at %s; want the link's dev:1 at price_1",
+					edited, p.DeviceUID, p.PriceID)
+			}
+		}
+		h.close()
+	})
+}

@@ -24,6 +24,7 @@ func (b *Bridge) applyMachineState(tx *update, c payment.Confirmation) (outcome 
 	if known && !newer(said, last) {
 		return payment.ConfirmationIgnored, nil
 	}
+	tx.devices = append(tx.devices, c.DeviceUID)
 	return payment.ConfirmationTaken, tx.SaveMachineState(said)
 }
 

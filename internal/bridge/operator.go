@@ -333,18 +333,18 @@ func (b *Bridge) onDevice(ctx context.Context, device, what string, by Actor, al
 	if b.c.Fleet.Device(device) == nil {
 		return ledger.ErrNotFound
 	}
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		if err := runBefore(tx, also); err != nil {
+	err := b.update(ctx, func(tx *update) error {
+		if err := runBefore(tx.Tx, also); err != nil {
 			return err
 		}
-		if err := write(tx); err != nil {
+		if err := write(tx.Tx); err != nil {
 			return err
 		}
+		tx.devices = append(tx.devices, device)
 		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Name, What: what, Subject: device, Why: by.Reason})
 	})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, device, err)
 	}
-	b.showDevice(device)
 	return nil
 }

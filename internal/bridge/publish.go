@@ -18,13 +18,17 @@ type update struct {
 	*ledger.Tx
 	b       *Bridge
 	changes []change
+	devices []string // devices whose pause, maintenance or own state it writes
 }
 
 // change is a payment before and after a transaction. before is zero for a new payment.
 type change struct{ before, after payment.Payment }
 
 // update runs f in a transaction, and then publishes the changes in the order in which f made them.
-// f may run more than once, see ledger.Update. After an error nothing is published.
+// f may run more than once, see ledger.Update.
+//
+// After an error of f nothing is published. After any other error the transaction may be on disk, and
+// a repetition of f may find nothing left to change. So the fleet reads its devices from the ledger.
 //
 // If the process stops between the commit and the publication, the rows are right. The next start
 // reads them.
@@ -37,20 +41,31 @@ func (b *Bridge) updateBy(
 	ctx context.Context, run func(context.Context, func(*ledger.Tx) error) error, f func(*update) error,
 ) error {
 	var u *update
+	var own error // of f
 	err := run(ctx, func(tx *ledger.Tx) error {
 		u = &update{Tx: tx, b: b}
-		if err := f(u); err != nil {
-			return err
+		if own = f(u); own == nil {
+			own = u.tellOthers()
 		}
-		return u.tellOthers()
+		return own
 	})
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		for _, c := range u.changes {
+			b.publish(c)
+		}
+		for _, device := range u.devices {
+			b.showDevice(device)
+		}
+	case u != nil && own == nil:
+		for _, c := range u.changes {
+			if c.showsDevice() {
+				u.devices = append(u.devices, c.after.DeviceUID)
+			}
+		}
+		b.showLater(u.devices)
 	}
-	for _, c := range u.changes {
-		b.publish(c)
-	}
-	return nil
+	return err
 }
 
 // tellOthers tells the other instances what this one will publish.
@@ -62,7 +77,7 @@ func (u *update) tellOthers() error {
 		if err := u.Changed(ledger.ChangedPayment, c.after.Token+" "+c.after.SessionID); err != nil {
 			return err
 		}
-		if useChanged(c) || pauseMayHaveChanged(c) {
+		if c.showsDevice() {
 			if err := u.Changed(ledger.ChangedUse, c.after.DeviceUID); err != nil {
 				return err
 			}
@@ -153,7 +168,8 @@ func (u *update) inserted() payment.Payment {
 // two changes of a payment in the reverse order of their commits, and none may rely on the order.
 // Each copy is repaired by one piece of code:
 //   - A device's use and pause in the fleet: Fleet.Show reads the ledger. retryShow repeats failed
-//     reads every second, and recoverState reads all occupants at the start.
+//     reads every second, also those after a lost reply to a commit, and recoverState reads all
+//     occupants at the start.
 //   - Live pages: web.Hub reads the payment from the ledger, and each page asks again every 15 s.
 //   - Metrics: nothing repairs them. They add up transitions, and a sum does not depend on the
 //     order. They begin at zero with the process.
@@ -165,7 +181,7 @@ func (b *Bridge) publish(c change) {
 		return
 	}
 	p := c.after
-	if useChanged(c) || pauseMayHaveChanged(c) {
+	if c.showsDevice() {
 		b.showDevice(p.DeviceUID)
 	}
 	b.c.Observe.Payment(c.before, p)
@@ -184,6 +200,9 @@ func (c change) onlyClaimed() bool {
 	claimed.Rev = c.after.Rev
 	return c.before.ID != "" && claimed == c.after
 }
+
+// showsDevice reports whether the fleet has to read the payment's device from the ledger.
+func (c change) showsDevice() bool { return useChanged(c) || pauseMayHaveChanged(c) }
 
 // useChanged reports whether a change affects when the payment's device is free.
 func useChanged(c change) bool {
@@ -234,10 +253,12 @@ func (b *Bridge) wake(p payment.Payment) {
 // showTimeout bounds a read that follows a commit. The reply to a webhook may wait for it.
 const showTimeout = time.Second
 
-// unshown are the devices whose state the fleet could not read from the ledger.
+// unshown are the devices whose state the fleet has to read from the ledger, because a read failed or
+// the reply to a commit was lost.
 type unshown struct {
-	mu  sync.Mutex
-	ids map[string]bool
+	mu        sync.Mutex
+	ids       map[string]bool
+	unsettled bool // a commit whose reply was lost may still be under way
 }
 
 // showDevice makes the fleet read a device's use and pause from the ledger. After a failure,
@@ -252,15 +273,54 @@ func (b *Bridge) showDevice(device string) {
 		delete(b.unshown.ids, device)
 		return
 	}
-	if b.unshown.ids == nil {
-		b.unshown.ids = map[string]bool{}
-	}
-	b.unshown.ids[device] = true
+	b.unshown.add(device)
 	b.c.Log.Error("device state not published", "device", device, "err", err)
 }
 
-// retryShow repeats the reads that failed. trackLateness calls it every second.
+// showLater makes retryShow show devices of a transaction whose outcome is unknown.
+func (b *Bridge) showLater(devices []string) {
+	b.unshown.mu.Lock()
+	defer b.unshown.mu.Unlock()
+	for _, device := range devices {
+		b.unshown.add(device)
+		b.unshown.unsettled = true
+	}
+}
+
+// awaitCommits blocks until the commits whose replies were lost have ended. Transactions take turns, so they
+// have ended when another one succeeds.
+func (b *Bridge) awaitCommits() error {
+	b.unshown.mu.Lock()
+	unsettled := b.unshown.unsettled
+	b.unshown.unsettled = false
+	b.unshown.mu.Unlock()
+	if !unsettled {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), showTimeout)
+	defer cancel()
+	err := b.c.Ledger.Update(ctx, func(*ledger.Tx) error { return nil })
+	if err != nil {
+		b.unshown.mu.Lock()
+		b.unshown.unsettled = true
+		b.unshown.mu.Unlock()
+	}
+	return err
+}
+
+// add adds a device. The caller holds mu.
+func (u *unshown) add(device string) {
+	if u.ids == nil {
+		u.ids = map[string]bool{}
+	}
+	u.ids[device] = true
+}
+
+// retryShow reads the devices that are not shown. trackLateness calls it every second.
 func (b *Bridge) retryShow() {
+	if b.awaitCommits() != nil {
+		return
+	}
 	b.unshown.mu.Lock()
 	devices := slices.Collect(maps.Keys(b.unshown.ids))
 	b.unshown.mu.Unlock()

@@ -19,8 +19,9 @@ const (
 	Adopted       = "payment_adopted" // paid before this ledger's birth, or handled elsewhere
 	LookedUp      = "looked_up_later" // Stripe is read first
 	Followed      = "followed"        // it changed, or may have changed, a known payment
-	AwaitsPayment = "awaits_payment"  // not paid yet; Stripe sends another event
+	AwaitsPayment = "awaits_payment"  // not paid yet, so Stripe sends another event, or not paid any more
 	NotOurs       = "not_ours"
+	OtherAccount  = "other_account"  // of a connected account, or of another context
 	WrongMode     = "wrong_mode"     // a test event for a live key, or vice versa
 	PaymentFailed = "payment_failed" // the payment failed
 	OfferChanged  = "offer_changed"  // of a link, price or product, which the fleet reads again
@@ -71,8 +72,10 @@ func (b *Bridge) receive(ctx context.Context, e Event) error {
 	err := b.update(ctx, func(tx *update) (err error) {
 		outcome, inserted = Duplicate, payment.Payment{}
 		// A session is recorded once in any case, and its first event may have come too early.
+		stored := false
 		if e.Session == nil {
-			if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
+			var applied bool
+			if stored, applied, err = repeatOf(tx.Tx, e); applied || err != nil {
 				return err
 			}
 		}
@@ -80,8 +83,7 @@ func (b *Bridge) receive(ctx context.Context, e Event) error {
 			return err
 		}
 		inserted = tx.inserted()
-		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
-			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body, PaymentIntent: laterIntent(e)})
+		isNew, err := storeEvent(tx.Tx, e, outcome, stored)
 		if !isNew && outcome != Recorded && outcome != LookedUp {
 			outcome = Duplicate
 		}
@@ -110,6 +112,39 @@ func (b *Bridge) receive(ctx context.Context, e Event) error {
 	return nil
 }
 
+// repeatOf counts a repeat of an event, and reports whether it is stored and whether it was applied.
+// An organization's webhook names the account of each event, also of our own. If the same event then
+// comes without an account, or is listed with our own key, it is ours and was not applied.
+func repeatOf(tx *ledger.Tx, e Event) (stored, applied bool, err error) {
+	if stored, err = tx.RepeatOfEvent(e.ID); !stored || err != nil {
+		return stored, false, err
+	}
+	outcome, err := tx.EventOutcome(e.ID)
+	return true, e.Foreign || outcome != OtherAccount, err
+}
+
+// storeEvent stores an event with its outcome, also in the place of the same event of another account.
+// It returns false for a repeat, which it counts unless stored is set.
+func storeEvent(tx *ledger.Tx, e Event, outcome string, stored bool) (isNew bool, err error) {
+	row := ledger.StripeEvent{
+		ID:            e.ID,
+		Type:          e.Type,
+		ObjectID:      e.ObjectID,
+		Livemode:      e.Livemode,
+		Created:       e.Created,
+		Received:      tx.Now,
+		Outcome:       outcome,
+		Body:          e.Body,
+		PaymentIntent: laterIntent(e),
+	}
+	if !stored {
+		if isNew, err = tx.AddEvent(row); isNew || err != nil {
+			return isNew, err
+		}
+	}
+	return tx.ReplaceEvent(row, OtherAccount)
+}
+
 // ChargeSucceeded is the type of the event of each charge. Only it tells which card paid.
 const ChargeSucceeded = "charge.succeeded"
 
@@ -123,7 +158,7 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Found(err)
 	if err == nil && !known && b.oursBy(e.Metadata) {
-		b.chargeEarly.Store(true)
+		b.chargeEarly.Store(b.now().UnixMilli())
 	}
 	if err == nil && (!known || payment.KnowsCharge(p, e.Card, e.ReceiptURL)) {
 		return nil
@@ -163,10 +198,10 @@ const sessionEventGrace = 5 * time.Second
 // is set. Other events of an unknown payment make its session be read from Stripe.
 func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, err error) {
 	switch {
+	case e.Foreign:
+		return OtherAccount, nil
 	case e.Livemode != b.c.Livemode:
 		return WrongMode, nil
-	case e.Foreign:
-		return NotOurs, nil
 	case e.Skipped != "":
 		return Ignored, nil
 	}

@@ -78,7 +78,8 @@ func (b *Bridge) RequestCards(ctx context.Context) (reading bool, err error) {
 	}
 	// A payment may be older than the reading and yet be recorded after its charge was read,
 	// because CreatedAt is when its transaction began.
-	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.readingBegan.Load() && !b.chargeEarly.Load() {
+	began := b.readingBegan.Load()
+	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < began && b.chargeEarly.Load() < began {
 		return false, nil
 	}
 	if len(b.eventsWanted) == 0 { // else a reading is about to begin
@@ -145,7 +146,6 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			}
 		}
 		*r = reading{began: time.Now(), since: payment.Earlier(since, b.now()).Add(-overlap)}
-		b.chargeEarly.Store(false)
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
 		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen), b.now().Add(-eventsKept)); err != nil {
@@ -167,14 +167,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			if e.ID == "" {
 				continue // it was counted, and nothing else is possible
 			}
-			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
-			switch {
-			case err == nil && !known:
-				err = b.Receive(ctx, e)
-			case err == nil && e.Session != nil:
-				err = b.handledSince(ctx, e)
-			}
-			if err != nil {
+			if err := b.receiveListed(ctx, e); err != nil {
 				return err
 			}
 		}
@@ -201,6 +194,23 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		b.failingEndpoints.Store(others)
 	}
 	return err
+}
+
+// receiveListed passes a listed event to Receive unless it was applied.
+func (b *Bridge) receiveListed(ctx context.Context, e Event) error {
+	outcome, err := b.c.Ledger.EventOutcome(ctx, e.ID)
+	known, err := ledger.Found(err)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read event %s: %w", e.ID, err)
+	case known && outcome == OtherAccount && !e.Foreign:
+		e.Pending = -1 // that we accepted it proves nothing
+	case known && e.Session != nil:
+		return b.handledSince(ctx, e)
+	case known:
+		return nil
+	}
+	return b.Receive(ctx, e)
 }
 
 // oddName returns the name of an unreadable event.

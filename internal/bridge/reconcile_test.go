@@ -307,8 +307,14 @@ func TestRecordSessionOutcomes(t *testing.T) {
 			unpaid(s)
 			s.PaymentLink, s.Metadata = "plink_old", nil
 		}, "succeeded", LookedUp, payment.Queued, payment.Paid, ""},
-		"through a link with the metadata of another project": {func(s *payment.CheckoutSession) {
+		"through a link whose metadata name another project": {func(s *payment.CheckoutSession) {
+			s.PaymentLink, s.Metadata["project"] = "plink_old", "app:2"
+		}, "", Recorded, payment.Queued, payment.Paid, ""},
+		"through a link with the metadata of another project alone": {func(s *payment.CheckoutSession) {
 			s.PaymentLink, s.Metadata = "plink_old", map[string]string{"project": "app:2"}
+		}, "", Recorded, payment.Queued, payment.Paid, ""},
+		"through a link of another project that a copied ledger knows": {func(s *payment.CheckoutSession) {
+			s.PaymentLink, s.Metadata["project"] = "plink_copied", "app:2"
 		}, "", NotOurs, "", "", ""},
 		"through a link of others": {
 			func(s *payment.CheckoutSession) { s.PaymentLink, s.Metadata = "plink_other", nil }, "",
@@ -331,13 +337,10 @@ func TestRecordSessionOutcomes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
 				err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
-					return tx.SaveLink(
-						ledger.Link{
-							ID:        "plink_old",
-							DeviceUID: "dev:1",
-							Plan:      payment.Offer{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"},
-						},
-					)
+					old := payment.Offer{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"}
+					return errors.Join(
+						tx.SaveLink(ledger.Link{ID: "plink_old", DeviceUID: "dev:1", Plan: old}),
+						tx.SaveLink(ledger.Link{ID: "plink_copied", DeviceUID: "dev:elsewhere", Plan: old}))
 				})
 				if err != nil {
 					t.Fatal(err)

@@ -26,24 +26,30 @@ func (b *Bridge) oursBy(metadata map[string]string) bool {
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// withLink returns a session that was paid through one of our links with the machine of that link,
-// if its metadata name none. A person can remove the metadata of a link in Stripe's Dashboard.
+// withLink returns a session that was paid through one of our links with the machine and the project
+// of that link, if its metadata name others or none. A person can change the metadata of a link in
+// Stripe's Dashboard. A ledger that was copied to another project knows links that are not its own, so
+// a session that names another project also needs a machine of ours.
 func (b *Bridge) withLink(ctx context.Context, s payment.CheckoutSession) (payment.CheckoutSession, error) {
-	if s.PaymentLink == "" || s.Metadata["device_uid"] != "" {
+	if s.PaymentLink == "" || b.oursBy(s.Metadata) {
 		return s, nil
 	}
 	link, err := b.c.Ledger.Link(ctx, s.PaymentLink)
 	if known, err := ledger.Found(err); err != nil || !known || link.Livemode != s.Livemode {
 		return s, err
 	}
+	other := s.Metadata["project"] != "" && s.Metadata["project"] != b.c.Project
+	if other && b.c.Fleet.Device(uid.Key(link.DeviceUID)) == nil {
+		return s, nil
+	}
 	metadata := map[string]string{"price_id": link.Plan.PriceID}
 	maps.Copy(metadata, s.Metadata)
-	metadata["device_uid"] = link.DeviceUID
+	metadata["device_uid"], metadata["project"] = link.DeviceUID, b.c.Project
 	if link.Manual {
 		metadata["capture"] = "manual"
 	}
 	if s.Metadata = metadata; b.ours(s) {
-		b.c.Log.Warn("link without metadata, its machine taken from the ledger",
+		b.c.Log.Warn("link without its metadata, which the ledger knows",
 			"link", link.ID, "session", s.ID, "device", link.DeviceUID)
 	}
 	return s, nil
@@ -51,7 +57,8 @@ func (b *Bridge) withLink(ctx context.Context, s payment.CheckoutSession) (payme
 
 // recordSession inserts the payment of a paid session, and claims it if claim is set. If the
 // payment exists, it applies the session's money and disputes. Most payments are new, so it inserts
-// first and reads only if that fails.
+// first and reads only if that fails. A session whose authorization was released makes a payment only
+// if another ledger, or an earlier state of this one, has handled it: its machine may have the credit.
 func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool) (outcome string, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
@@ -75,20 +82,24 @@ func (b *Bridge) recordSession(tx *update, s payment.CheckoutSession, claim bool
 		return "", err
 	case known:
 		return applySessionState(tx, stored, s)
-	case outcome == LookedUp:
+	case released(s) && s.Handled == handledLongAgo: // Notehub may still hold its credit, or an answer
 		return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
+	case outcome == LookedUp:
+		return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Handled: s.Handled})
 	case outcome != Recorded:
 		return outcome, nil
 	}
-	born := b.c.Ledger.CreatedAt()
-	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
+	if !b.c.Ledger.Settled() && (b.c.Ledger.CreatedAt().IsZero() || b.beforeBirth(p.PaidAt)) {
 		return "", ErrTimeUnknown
 	}
 	why, err := b.evidence(tx.Tx, s, p)
 	if err != nil {
 		return "", err
 	}
-	if why != "" || p.PaidAt.Before(born) {
+	if why == "" && released(s) {
+		return AwaitsPayment, nil // nothing shows that its credit was sent
+	}
+	if why != "" || b.beforeBirth(p.PaidAt) {
 		p, outcome = payment.Adopt(p), Adopted
 	} else if p, err = b.reserveDevice(tx, p); err != nil {
 		return "", err
@@ -138,20 +149,23 @@ func (b *Bridge) newPayment(tx *ledger.Tx, s payment.CheckoutSession) (p payment
 		FundsAt:       tx.Now,
 	}
 	p.Token = newToken(p.ID)
-	plan, manual, remembered, err := offered(tx, s)
+	device, plan, manual, remembered, err := offered(tx, s)
 	if err != nil {
 		return p, "", err
+	}
+	if device != "" {
+		p.DeviceUID = device
 	}
 	switch {
 	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
 		p.Funds = payment.Paid
-	case s.IntentStatus == "requires_capture":
-		p.Funds = payment.Authorized
+	case s.IntentStatus == "requires_capture", released(s):
+		p.Funds = payment.Authorized // ApplySession applies a release
 	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
 		// It is not known whether Checkout calls an authorization "paid" (docs/vendors.md, Q8). The
 		// intent tells.
 		return p, LookedUp, nil
-	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
+	case s.PaymentStatus == "paid":
 		p.Funds = payment.Paid
 	default:
 		return p, AwaitsPayment, nil
@@ -181,7 +195,7 @@ func (b *Bridge) lifetimeOf(device string) time.Duration {
 // has changed nothing.
 func (b *Bridge) insertAtOnce(tx *update, s payment.CheckoutSession, p payment.Payment, claim bool) (bool, error) {
 	unusual := s.Handled != "" || s.IntentStatus != "" || p.Plan == "" || b.unknownConfirmed.Load() ||
-		!b.c.Ledger.Settled() || p.PaidAt.Before(b.c.Ledger.CreatedAt()) || b.earlierState(p.PaidAt)
+		!b.c.Ledger.Settled() || b.beforeBirth(p.PaidAt) || b.earlierState(p.PaidAt)
 	if unusual {
 		return false, nil
 	}
@@ -212,17 +226,21 @@ func applySessionState(tx *update, p payment.Payment, s payment.CheckoutSession)
 	return Followed, tx.change(p, after)
 }
 
-// offered returns the offer of a session or its link, and whether it only authorizes the money.
-// remembered is false if the ledger knows neither.
-func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manual, remembered bool, err error) {
+// offered returns the offer of a session or its link, and whether it only authorizes the money. It
+// also returns the device of the link, whose metadata a person may have changed in the Dashboard, and
+// "" without a link. remembered is false if the ledger knows neither.
+func offered(
+	tx *ledger.Tx,
+	s payment.CheckoutSession,
+) (device string, plan payment.Offer, manual, remembered bool, err error) {
 	if s.PaymentLink == "" {
 		made, err := tx.Session(s.ID)
 		remembered, err = ledger.Found(err)
-		return made.Plan, made.Manual, remembered, err
+		return "", made.Plan, made.Manual, remembered, err
 	}
-	plan, manual, err = tx.Terms(s.PaymentLink)
+	device, plan, manual, err = tx.Terms(s.PaymentLink)
 	remembered, err = ledger.Found(err)
-	return plan, manual, remembered, err
+	return uid.Key(device), plan, manual, remembered, err
 }
 
 // setDeadlines sets when a credit expires, and until when its machine has to confirm. A machine may

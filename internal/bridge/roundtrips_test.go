@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"notepay/internal/ledger/pgtest"
 )
 
 // tripCounter is a proxy in front of PostgreSQL. It counts the round trips of connections that write.
@@ -18,33 +19,8 @@ type tripCounter struct {
 
 func newTripCounter(t *testing.T, database string) *tripCounter {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := u.Host
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	u.Host = listener.Addr().String()
-	c := &tripCounter{url: u.String()}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			backend, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			t.Cleanup(func() { _, _ = client.Close(), backend.Close() })
-			go c.carry(client, backend)
-		}
-	}()
+	c := &tripCounter{}
+	c.url = pgtest.Line(t, database, func(client, server net.Conn) { go c.carry(client, server) })
 	return c
 }
 
@@ -82,7 +58,7 @@ func (c *tripCounter) carry(client, server net.Conn) {
 // The database may be a network away, so a transaction must not ask it often.
 func TestInstanceRoundTrips(t *testing.T) {
 	t.Parallel()
-	counter := newTripCounter(t, freshPostgres(t))
+	counter := newTripCounter(t, pgtest.Database(t))
 	h := newHouseAt(t, counter.url, nil)
 	count := func(what string, limit int64, do func()) {
 		t.Helper()

@@ -96,10 +96,16 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 			s.PaidAt = b.now().Truncate(time.Second)
 		}
 	}
-	if b.earlierState(s.PaidAt) && !b.listed.Load() {
+	if b.doubtful(s) && !b.listed.Load() {
 		return ErrTooBusy // Stripe's list is being read, and may tell that it was handled
 	}
-	if s.Handled, err = b.pendingNote(ctx, s); err != nil {
+	if s.Handled, err = b.lookedUp(ctx, ledger.Lookup{}, s.ID); err == nil {
+		s.Handled, err = b.pendingNote(ctx, s)
+	}
+	switch {
+	case errors.Is(err, errAnswersUnread):
+		return ErrTooBusy
+	case err != nil:
 		return err
 	}
 	outcome, err := b.recordNow(ctx, s, nil)

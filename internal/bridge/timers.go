@@ -19,13 +19,16 @@ func (b *Bridge) runTimers(ctx context.Context) {
 		full := false
 		err := b.update(ctx, func(tx *update) error {
 			due, err := tx.DueWaits(maxTimed)
+			if err != nil {
+				return err
+			}
 			for _, p := range due {
 				if err := tx.change(p, payment.Next(p, tx.Now)); err != nil {
 					return err
 				}
 			}
 			full = len(due) == maxTimed
-			return err
+			return nil
 		})
 		if err != nil {
 			if ctx.Err() == nil {

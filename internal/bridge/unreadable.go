@@ -45,32 +45,26 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	outcome, look := Unreadable, oddLookup(e)
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		outcome = Unreadable
-		if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
+		if e.Foreign {
+			outcome = OtherAccount
+		}
+		stored, applied, err := repeatOf(tx, e)
+		if applied || err != nil {
 			outcome = Duplicate
 			return err
 		}
-		created := e.Created
-		if created.IsZero() {
-			created = tx.Now
+		known := e
+		if known.Created.IsZero() {
+			known.Created = tx.Now
 		}
 		if e.Livemode == b.c.Livemode && look.ID != "" {
 			asked := look
-			asked.PaidAt, asked.DueAt, asked.Handled = created, tx.Now, b.accepted(e)
+			asked.PaidAt, asked.DueAt, asked.Handled = known.Created, tx.Now, b.accepted(e)
 			if err := tx.AddLookup(asked); err != nil {
 				return err
 			}
 		}
-		_, err := tx.AddEvent(ledger.StripeEvent{
-			ID:            e.ID,
-			Type:          e.Type,
-			ObjectID:      e.ObjectID,
-			Livemode:      e.Livemode,
-			Created:       created,
-			Received:      tx.Now,
-			Outcome:       outcome,
-			Body:          e.Body,
-			PaymentIntent: laterIntent(e),
-		})
+		_, err = storeEvent(tx, known, outcome, stored)
 		return err
 	})
 	// If the process stops here, the event is delivered or listed again, and is a repeat.
@@ -78,7 +72,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
 	b.c.Observe.Event(outcome)
-	if outcome == Duplicate {
+	if outcome != Unreadable {
 		return nil
 	}
 	b.c.Log.Warn("unreadable event skipped", "event", e.ID, "type", e.Type, "object", e.ObjectID, "asked", look.ID,

@@ -202,7 +202,14 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 			return err
 		}
 		if !unchanged {
-			if p, o.Stale, err = b.recordLate(tx, claimed, o); err != nil {
+			before, err := tx.Payment(claimed.ID)
+			if err != nil {
+				return err
+			}
+			if recorded, err := outcomeRecorded(tx, before, claimed, attempt); recorded || err != nil {
+				return err
+			}
+			if p, o.Stale, err = b.recordLate(tx, before, claimed, o); err != nil {
 				return err
 			}
 			hastened = true
@@ -245,14 +252,24 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 		"stale", o.Stale, "machine", p.Delivery, "money", p.Funds, "next_at", p.DueAt, "detail", attempt.Detail)
 }
 
+// outcomeRecorded reports whether an earlier transaction, whose commit got no reply, has recorded the
+// outcome of a call. The attempt is stored with the outcome. While the claim holds, there is none. An
+// interrupted call may have begun in the same millisecond, but it took no time.
+func outcomeRecorded(tx *update, now, claimed payment.Payment, attempt ledger.Attempt) (bool, error) {
+	if now.InFlight && now.FencingToken == claimed.FencingToken {
+		return false, nil
+	}
+	attempts, err := tx.Attempts(claimed.ID)
+	return slices.ContainsFunc(attempts, func(a ledger.Attempt) bool {
+		return a.At.UnixMilli() == attempt.At.UnixMilli() && a.Took.Milliseconds() == attempt.Took.Milliseconds() &&
+			a.Action == attempt.Action && a.Outcome == attempt.Outcome && a.Status == attempt.Status
+	}), err
+}
+
 // recordLate applies the outcome of a call to a payment that has changed since its claim. What
 // waited for the call is due now.
-func (b *Bridge) recordLate(tx *update, claimed payment.Payment, o payment.Outcome) (
+func (b *Bridge) recordLate(tx *update, before, claimed payment.Payment, o payment.Outcome) (
 	p payment.Payment, stale bool, err error) {
-	before, err := tx.Payment(claimed.ID)
-	if err != nil {
-		return p, false, err
-	}
 	o.Stale = before.FencingToken != claimed.FencingToken
 	if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(before, o, tx.Now), len(o.NoteIDs)); err != nil {
 		return p, false, err

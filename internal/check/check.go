@@ -79,9 +79,10 @@ type Notehub interface {
 	// Devices lists the devices to sell on.
 	Devices(ctx context.Context) ([]ledger.Device, error)
 	// ProjectVariables, FleetVariables (by fleet) and DeviceVariables return environment variables
-	// with lower-case names.
+	// with lower-case names. The map of a fleet is nil if its variables cannot be read. If complete is
+	// false, fleets may be missing.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
-	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
+	FleetVariables(ctx context.Context) (fleets map[string]map[string]string, complete bool, err error)
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 	// PublicKeys lists the public keys of the project's devices by UID.
 	PublicKeys(ctx context.Context) (map[string]*ecdh.PublicKey, error)

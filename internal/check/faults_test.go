@@ -154,7 +154,7 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 			want:  failed("Default price", "below the 50", "active one-time"),
 		},
 		"no webhooks": {
-			fault: set("STRIPE_WEBHOOK_SECRET", "off"),
+			fault: set("STRIPE_WEBHOOK_SECRET", "off", "CONFIRM_WITHIN", "10m"),
 			want:  warned("Webhook secret", "5m", "STRIPE_WEBHOOK_SECRET"),
 		},
 		"no endpoint": {
@@ -227,6 +227,21 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 				c.notehub.AddFleet("fleet:1", "", map[string]string{"STRIPE_PRICE_ID": "price_gone"})
 			},
 			want: failed("Notehub variables", "fleet fleet:1 names price_gone", "stripe_price_id"),
+		},
+		"a fleet whose variables are none": {
+			fault: func(c *checked) {
+				c.notehub.Always(fixture.HubFleets, sandbox.Outcome{
+					Status: 200,
+					Body:   `{"fleets":[{"uid":"fleet:1","environment_variables":[]}]}`,
+				})
+			},
+			want: warned("Notehub variables", "fleet fleet:1: environment_variables", "Notehub"),
+		},
+		"a fleet without a UID": {
+			fault: func(c *checked) {
+				c.notehub.Always(fixture.HubFleets, sandbox.Outcome{Status: 200, Body: `{"fleets":[{"label":"x"}]}`})
+			},
+			want: warned("Notehub variables", "the list of fleets: a record has no uid", "Notehub"),
 		},
 		"a device that does": {
 			fault: device(func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_gone"} }),
@@ -391,7 +406,7 @@ func TestRunNamesEachFaultOnce(t *testing.T) {
 		},
 		"machines that do not confirm": {
 			fault: set("CONFIRM_WITHIN", "0"),
-			want:  warned("Machine confirmations", "counts as delivered", "set CONFIRM_WITHIN"),
+			want:  warned("Machine confirmations", "counts as delivered", "set CONFIRM_WITHIN, such as 2m"),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

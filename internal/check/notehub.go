@@ -314,10 +314,13 @@ func (r *run) variables(ctx context.Context) Result {
 		return skipped("the variables could not be read: %s", Explain(err))
 	}
 	named := 0
-	var bad message.List
+	var bad, unread message.List
 	for _, level := range levels {
 		for _, why := range level.wrong {
 			bad = append(bad, message.New("%s: %s", level.name, why))
+		}
+		if level.unread != "" {
+			unread = append(unread, message.New("%s: %s", level.name, message.New(level.unread)))
 		}
 		for _, id := range level.prices {
 			named++
@@ -337,6 +340,10 @@ func (r *run) variables(ctx context.Context) Result {
 			bad,
 		)
 	}
+	if len(unread) > 0 {
+		return warned(fix("correct the record in Notehub; until then what was read before applies, "+
+			"and a fleet whose variables were never read takes no payments"), "%s", unread)
+	}
 	return ok("%d prices named by the project, its fleets and %d devices are valid", named, len(r.sample()))
 }
 
@@ -345,13 +352,14 @@ type level struct {
 	name   message.Message
 	prices []string
 	wrong  message.List
+	unread string // why its variables are not known, "" if they are
 }
 
 // levels reads the variables of all places that the variables check is about.
 func (r *run) levels(ctx context.Context) (levels []level, err error) {
 	parse := func(name message.Message, variables map[string]string) {
 		prices, wrong := fleet.Terms(variables, r.Settings.Terms())
-		levels = append(levels, level{name, prices, wrong})
+		levels = append(levels, level{name: name, prices: prices, wrong: wrong})
 	}
 	add := func(name message.Message, read func() (map[string]string, error)) {
 		if err != nil {
@@ -363,11 +371,21 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 	}
 	add(message.New("the project"), func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
 	var fleets map[string]map[string]string
+	complete := true
 	if err == nil {
-		err = retryLimited(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
+		err = retryLimited(ctx, func() (err error) {
+			fleets, complete, err = r.Notehub.FleetVariables(ctx)
+			return err
+		})
 	}
 	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
 		parse(message.New("fleet %s", uid), fleets[uid])
+		if fleets[uid] == nil {
+			levels[len(levels)-1].unread = "environment_variables cannot be read"
+		}
+	}
+	if err == nil && !complete {
+		levels = append(levels, level{name: message.New("the list of fleets"), unread: "a record has no uid"})
 	}
 	for _, d := range r.sample() {
 		add(message.New("device %s", d.UID), func() (map[string]string, error) {
@@ -381,7 +399,8 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 func (r *run) confirmations(context.Context) Result {
 	if r.Settings.ConfirmWithin == 0 {
 		return warned(
-			fix("set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started"),
+			fix("set CONFIRM_WITHIN, such as %s, if your firmware confirms that it started",
+				r.Settings.SuggestConfirmWithin()),
 			"CONFIRM_WITHIN is 0: a credit counts as delivered when the Notecard has fetched its note, "+
 				"whether or not the machine starts",
 		)

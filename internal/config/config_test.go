@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -138,7 +139,11 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 			vars{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"},
 			"CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN",
 		},
-		"a negative confirmation time":  {vars{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
+		"a negative confirmation time": {vars{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
+		"confirmations sooner than a payment is seen": {
+			vars{"STRIPE_WEBHOOK_SECRET": "off", "CONFIRM_WITHIN": "9m59s"},
+			"CONFIRM_WITHIN: has to be at least two POLL_INTERVALs",
+		},
 		"capture without confirmations": {vars{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
 		"an unknown capture":            {vars{"CAPTURE": "later"}, "CAPTURE"},
 		"sessions without an address":   {vars{"CHECKOUT": "session", "PUBLIC_URL": ""}, "PUBLIC_URL: required"},
@@ -163,6 +168,29 @@ func TestLoadNamesEveryBadSetting(t *testing.T) {
 				t.Errorf("error %v; want one that names %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestLoadTakesConfirmationsOnceAPaymentIsSeen(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]map[string]string{
+		"with webhooks":         {"CONFIRM_WITHIN": "2m"},
+		"in two poll intervals": {"STRIPE_WEBHOOK_SECRET": "off", "CONFIRM_WITHIN": "10m"},
+		"with rare polling":     {"STRIPE_WEBHOOK_SECRET": "off", "POLL_INTERVAL": "301s", "CREDIT_LIFETIME": "1h"},
+		"with fast polling":     {"STRIPE_WEBHOOK_SECRET": "off", "CONFIRM_WITHIN": "2m", "POLL_INTERVAL": "1m"},
+		"without confirming":    {"STRIPE_WEBHOOK_SECRET": "off", "CONFIRM_WITHIN": "0"},
+	} {
+		values := good()
+		maps.Copy(values, set)
+		s, err := load(t, values)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		values["CONFIRM_WITHIN"] = s.SuggestConfirmWithin()
+		if s, err = load(t, values); err != nil || s.ConfirmWithin < 2*time.Minute {
+			t.Errorf("%s: the suggestion %s: %v", name, values["CONFIRM_WITHIN"], err)
+		}
 	}
 }
 

@@ -90,7 +90,14 @@ func strangeEncoding(text []byte) string {
 }
 
 // assignment splits a line into its name and its raw value.
-var assignment = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:]\s*(.*?)\s*$`)
+var assignment = regexp.MustCompile(`^\s*([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*(.*?)\s*$`)
+
+// These match what shells and YAML take for an assignment. systemd leaves such a line out without an
+// error, and Docker refuses the file.
+var (
+	exported = regexp.MustCompile(`^\s*export\s+[A-Za-z_][A-Za-z0-9_.]*\s*[=:]`)
+	colon    = regexp.MustCompile(`^\s*[A-Za-z_][A-Za-z0-9_.]*\s*:`)
+)
 
 // parseLine reads one line. The name is "" for an empty line and a comment.
 func parseLine(line string) (name, value, warning string, err error) {
@@ -105,7 +112,12 @@ func parseLine(line string) (name, value, warning string, err error) {
 			r,
 		)
 	}
-	if parts == nil {
+	switch {
+	case exported.MatchString(line):
+		return "", "", "", errors.New("write NAME=value without export, because systemd leaves out a line with it")
+	case colon.MatchString(line):
+		return "", "", "", errors.New("this is not NAME=value: write = in place of the colon")
+	case parts == nil:
 		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
 	}
 	name, raw := parts[1], parts[2]
@@ -202,16 +214,41 @@ func checkCharacters(name, value string) []string {
 	return []string{fmt.Sprintf("%s: holds an invisible character (%U), copy or type it again", name, r)}
 }
 
-// commented matches a comment after a value in .env. Docker and systemd make it a part of the
-// value.
-var commented = regexp.MustCompile(`\s#`)
+// unquote takes off the quotes around a value of the environment, as the settings file and systemd do.
+// Docker's --env-file and Compose's raw format leave them on. What would need more than that stays as
+// it is: inQuotes rejects it.
+func unquote(value string) (plain string, quoted bool) {
+	for _, quote := range []string{`"`, "'"} {
+		plain, begins := strings.CutPrefix(value, quote)
+		plain, ends := strings.CutSuffix(plain, quote)
+		if begins && ends && !strings.Contains(plain, quote) && (quote == "'" || !strings.Contains(plain, `\`)) {
+			return plain, true
+		}
+	}
+	return value, false
+}
+
+// hasComment reports whether a value of the environment seems to end in a comment. Docker and systemd
+// make it a part of the value. In a text that customers read, a # may stand for a number.
+func hasComment(name, value string) bool {
+	if isText(name) {
+		return quotedComment.MatchString(value)
+	}
+	return commented.MatchString(value)
+}
+
+// commented matches a comment after a value, and quotedComment one after a value in quotes.
+var (
+	commented     = regexp.MustCompile(`\s#`)
+	quotedComment = regexp.MustCompile(`^(?:"[^"]*"|'[^']*')\s+#`)
+)
 
 // placeholder matches a text that should have been replaced by the value. As a token it would be
 // easy to guess.
 var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
 
-// inQuotes reports whether a value is still in quotes. Docker's --env-file and most control panels
-// pass them on as part of the value. Only texts that customers read may hold a quote.
+// inQuotes reports whether a value is still in quotes, such as curly ones. Only texts that customers
+// read may hold a quote.
 func inQuotes(name, value string) bool {
 	first, size := utf8.DecodeRuneInString(value)
 	last, _ := utf8.DecodeLastRuneInString(value)

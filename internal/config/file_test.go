@@ -26,8 +26,8 @@ func TestReadFile(t *testing.T) {
 		"A='abc$HORSEdef'":                       "abc$HORSEdef",
 		"A=postgres://notepay:p$W0RD@db/notepay": "postgres://notepay:p$W0RD@db/notepay",
 		"A=${HOME}/$(pwd)/$":                     "${HOME}/$(pwd)/$",
-		"export A = b c":                         "b c",
-		"A: b":                                   "b",
+		"  A = b c ":                             "b c",
+		"A=b: c":                                 "b: c",
 		"A=#0b6b4f":                              "#0b6b4f",
 		"A=":                                     "",
 		`A=C:\notepay\notepay.db`:                `C:\notepay\notepay.db`,
@@ -54,6 +54,12 @@ func TestReadFileNamesTheLine(t *testing.T) {
 		"a line without an equals sign": {"A=1\n# b\nsecret words\nB=2", "line 3: this is not NAME=value"},
 		"a name alone at the end":       {"A=1\nsecret", "line 2: this is not NAME=value"},
 		"a name with a space":           {"MY secret=1", "line 1: this is not NAME=value"},
+		"a colon":                       {"A=1\nB: secret", "line 2: this is not NAME=value: write ="},
+		"a colon before an equals sign": {"A: secret=1", "line 1: this is not NAME=value: write = in place of"},
+		"an address alone":              {"https://secret.example", "line 1: this is not NAME=value"},
+		"an export":                     {"A=1\nexport B=secret", "line 2: write NAME=value without export"},
+		"an export with tabs":           {"\texport\tB = secret", "line 1: write NAME=value without export"},
+		"an export with a colon":        {"export B: secret", "line 1: write NAME=value without export"},
 		"a quote that is not closed":    {"A=1\nB=\"secret\nC=2", "line 2: B: the quotes are not closed"},
 		"text behind the quotes": {
 			`A="secret" b`, "line 1: A: the quotes are not closed on this line, or text follows",
@@ -87,11 +93,54 @@ func TestReadFileNamesTheLine(t *testing.T) {
 	}
 }
 
+// Docker passes a value of --env-file on with its quotes. The settings file and systemd take them off.
+func TestLoadTakesOffTheQuotesThatDockerPassesOn(t *testing.T) {
+	t.Parallel()
+	for name := range good() {
+		values := good()
+		for _, quote := range []string{`"`, "'"} {
+			values[name] = quote + good()[name] + quote
+			if _, err := load(t, values); err != nil {
+				t.Errorf("%s in %s: error %v", name, quote, err)
+			}
+		}
+	}
+	for set, want := range map[string]string{
+		`"Wasch & Fertig"`:      "Wasch & Fertig",
+		`'Wasch & Fertig'`:      "Wasch & Fertig",
+		`'abc$HORSEdef'`:        "abc$HORSEdef",
+		`'a\b'`:                 `a\b`,
+		`'Laundry #1 # 2'`:      "Laundry #1 # 2",
+		`""`:                    "",
+		`The "Express" laundry`: `The "Express" laundry`,
+		"Joe's":                 "Joe's",
+		`Laundry "Express"`:     `Laundry "Express"`,
+		`"Express" Laundry`:     `"Express" Laundry`,
+	} {
+		values := good()
+		values["BRAND_NAME"] = set
+		if s, err := load(t, values); err != nil || s.BrandName != want {
+			t.Errorf("%s: %v; want %q", set, err, want)
+		}
+	}
+	file := writeFile(t, "OPERATOR_TOKEN=the-token-of-the-file\n")
+	values := good()
+	values["OPERATOR_TOKEN"] = `""`
+	s, err := Load(file, func(name string) string { return values[name] })
+	if err != nil || s.OperatorToken != "the-token-of-the-file" {
+		t.Errorf("two quotes alone: %v; want the file's token", err)
+	}
+	values["OPERATOR_TOKEN"] = "'a token with a # inside'"
+	if s, err = load(t, values); err != nil || s.OperatorToken != "a token with a # inside" {
+		t.Errorf("a # in quotes: %v", err)
+	}
+}
+
 func TestLoadRejectsQuotesThatArePartOfAValue(t *testing.T) {
 	t.Parallel()
 	for name := range good() {
 		values := good()
-		for _, quotes := range []string{`""`, "''", "``", "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"} {
+		for _, quotes := range []string{"``", "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"} {
 			both := []rune(quotes)
 			values[name] = string(both[0]) + good()[name] + string(both[1])
 			if _, err := load(t, values); err == nil ||
@@ -100,26 +149,17 @@ func TestLoadRejectsQuotesThatArePartOfAValue(t *testing.T) {
 			}
 		}
 	}
-	for name, c := range map[string]struct {
-		set string
-		bad bool
-	}{
-		"a name in quotes":           {`"Wasch & Fertig"`, true},
-		"a name with quotes inside":  {`The "Express" laundry`, false},
-		"a name with an apostrophe":  {"Joe's", false},
-		"a name that ends in quotes": {`Laundry "Express"`, false},
+	for name, row := range map[string]struct{ set, want string }{
+		"a backslash":         {`"Wasch \"Fertig\""`, "BRAND_NAME: holds a quotation mark"},
+		"two in quotes":       {`"Wasch" "Fertig"`, "BRAND_NAME: holds a quotation mark"},
+		"curly quotes":        {"\u201eWasch & Fertig\u201c", "BRAND_NAME: holds a quotation mark"},
+		"a comment behind it": {`"Wasch & Fertig" # on the door`, "BRAND_NAME: holds a space and a #"},
 	} {
 		values := good()
-		values["BRAND_NAME"] = c.set
-		if _, err := load(t, values); (err != nil) != c.bad {
-			t.Errorf("%s: error %v", name, err)
+		values["BRAND_NAME"] = row.set
+		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: error %v; want %s", name, err, row.want)
 		}
-	}
-	values := good()
-	values["OPERATOR_TOKEN"] = `""`
-	if _, err := load(t, values); err == nil ||
-		!strings.Contains(err.Error(), "OPERATOR_TOKEN: holds a quotation mark") {
-		t.Errorf("two quotes alone: %v", err)
 	}
 }
 

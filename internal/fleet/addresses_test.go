@@ -75,6 +75,45 @@ func TestPayAcceptsAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 	})
 }
 
+// A dot may belong to a UID, or to the sentence that ends with the link.
+func TestPayWithTheDotOfASentence(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		dotted := fixture.Washer + "."
+		f.Run()
+		link := f.Stripe.Links()[0].URL
+		f.Leads("/pay/"+fixture.Washer, link)
+		const lookup = "GET /v1/projects/{project}/devices/{device}"
+		calls := f.Notehub.Count(lookup)
+		for _, path := range []string{
+			"/pay/" + dotted, "/pay/" + fixture.Washer + "...", "/pay?device=" + dotted, "/" + dotted,
+			"/pay/" + fixture.Washer + "-", "/pay/" + strings.ToUpper(dotted),
+		} {
+			f.Leads(path, link)
+		}
+		f.Shows("/use/"+dotted, http.StatusOK, "Ready for your payment", "")
+		form := f.Get("/payment/find?device="+dotted, "Accept", apptest.Browser)
+		f.Answers("the form", form, http.StatusOK, fixture.Washer+`"`)
+		f.Asks("an API", "/api/create-payment-link", `{"id":"`+dotted+`"}`, http.StatusCreated, link)
+		f.Pass(2 * time.Second) // a look-up would be in the background
+		if n := f.Notehub.Count(lookup); n != calls {
+			f.Errorf("%d look-ups; want none for a device that is known", n-calls)
+		}
+		f.Tells("/pay/dev:1.", http.StatusNotFound, "We do not know this machine", "Device not found", "")
+
+		f.Notehub.AddDevice(sandbox.Device{UID: dotted, Name: "Dotted"})
+		f.Refresh()
+		f.Pass(2 * time.Second)
+		own := f.LinkOf(dotted, fixture.Warm).URL
+		if own == link {
+			f.Fatal("the device whose UID ends with a dot has no link of its own")
+		}
+		f.Leads("/pay/"+dotted, own)
+		f.Leads("/pay/"+fixture.Washer, link)
+		f.Leads("/pay/"+fixture.Washer+"..", link)
+	})
+}
+
 func TestWebhookAddressWithATrailingSlash(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{

@@ -8,6 +8,7 @@ import (
 
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/uid"
 )
 
 // adoptTimeout bounds a read of Stripe's list. At 100 links a call, 100,000 take about ten minutes.
@@ -44,6 +45,9 @@ func (w *linkReconciler) list(ctx context.Context) error {
 	w.touched = map[linkKey]bool{}
 	w.fleet.mu.Unlock()
 	listed, err := w.fleet.Stripe.Links(ctx)
+	if err == nil {
+		err = w.identify(ctx, listed)
+	}
 	w.fleet.mu.Lock()
 	var changed, duplicates []ledger.Link
 	var unverified []linkKey
@@ -95,6 +99,38 @@ func (w *linkReconciler) list(ctx context.Context) error {
 		w.prioritize(key)
 	}
 	w.signal()
+	return nil
+}
+
+// identify gives the listed links that the ledger knows the device, the price and the capture method
+// of the ledger. A person can change the metadata that name them in the Dashboard, but not what a
+// link charges.
+func (w *linkReconciler) identify(ctx context.Context, listed []ledger.Link) error {
+	type identity struct {
+		device, price string
+		manual        bool
+	}
+	w.fleet.mu.RLock()
+	known := make(map[string]identity, len(w.links))
+	for key, l := range w.links {
+		known[l.ID] = identity{key.device, key.price, l.Manual}
+	}
+	w.fleet.mu.RUnlock()
+	for i, l := range listed {
+		is, ok := known[l.ID]
+		if !ok && len(known) > 0 { // with none the ledger is new; a replaced link is only in the ledger
+			old, err := w.fleet.Ledger.Link(ctx, l.ID)
+			if ok, err = ledger.Found(err); err != nil {
+				return fmt.Errorf("read link %s: %w", l.ID, err)
+			}
+			is = identity{uid.Key(old.DeviceUID), old.Plan.PriceID, old.Manual}
+		}
+		if ok && is != (identity{l.DeviceUID, l.Plan.PriceID, l.Manual}) {
+			w.fleet.Log.Warn("changed metadata of a link ignored",
+				"link", l.ID, "device", is.device, "price", is.price)
+			listed[i].DeviceUID, listed[i].Plan.PriceID, listed[i].Manual = is.device, is.price, is.manual
+		}
+	}
 	return nil
 }
 
@@ -154,7 +190,7 @@ func (w *linkReconciler) compare(
 		case known && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
 			unverified = append(unverified, key)
 		case known && old.Active == l.Active && old.Closed == l.Closed &&
-			old.ReturnURL == l.ReturnURL && old.Limited == l.Limited &&
+			old.URL == l.URL && old.ReturnURL == l.ReturnURL && old.Limited == l.Limited &&
 			old.PromotionCodes == l.PromotionCodes: // nothing changed
 		default:
 			if known {

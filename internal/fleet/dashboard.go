@@ -1,9 +1,9 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -101,13 +101,7 @@ func (f *Fleet) rereadPlans(ctx context.Context, id string) {
 	if len(ids) == 0 {
 		return
 	}
-	for part := range slices.Chunk(f.all(), batchSize) {
-		f.mu.Lock()
-		for _, d := range part {
-			f.rebuild(d.UID)
-		}
-		f.mu.Unlock()
-	}
+	f.rebuildAll()
 	f.mu.RLock()
 	complete := f.links.complete
 	f.mu.RUnlock()
@@ -124,34 +118,38 @@ func (f *Fleet) rebuild(uid string) {
 // checkHint reads a link before all others if the hint differs from its known state. Each change by
 // notepay also returns as a hint.
 func (w *linkReconciler) checkHint(h changeHint) {
-	var found *linkKey
 	w.fleet.mu.RLock()
-	for key, l := range w.links {
-		if l.ID == h.id {
-			found = &key
-			break
-		}
-	}
+	found, ok := w.keyOf(h.id)
 	w.fleet.mu.RUnlock()
-	if found == nil {
+	if !ok {
 		return
 	}
 	w.fleet.mu.Lock()
-	link := w.links[*found]
-	if w.working[*found] { // the hint may come from the call in flight
+	link := w.links[found]
+	if w.working[found] { // the hint may come from the call in flight
 		w.fleet.mu.Unlock()
 		time.AfterFunc(time.Second, func() { w.fleet.OfferChanged(h.kind, h.id, h.active, h.limited) })
 		return
 	}
 	if h.active != link.Active || h.limited || link.Limited {
-		if _, known := w.unverified[*found]; !known {
-			w.unverified[*found] = !h.active
+		if _, known := w.unverified[found]; !known {
+			w.unverified[found] = !h.active
 		}
-		w.prioritize(*found)
+		w.prioritize(found)
 		w.fleet.rebuild(link.DeviceUID)
 	}
 	w.fleet.mu.Unlock()
 	w.signal()
+}
+
+// keyOf returns the key of the link with an id. The caller holds the lock.
+func (w *linkReconciler) keyOf(id string) (key linkKey, ok bool) {
+	for key, l := range w.links {
+		if l.ID == id {
+			return key, true
+		}
+	}
+	return linkKey{}, false
 }
 
 // examine reads a link and applies its state at Stripe. Only one worker has the key, so no other
@@ -168,6 +166,7 @@ func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.L
 	elsewhere := !gone && !found.Active && w.signedElsewhere(link, found)
 	changed := link
 	changed.Limited, changed.SignedBy = found.Limited && !gone, found.SignedBy
+	changed.URL = cmp.Or(found.URL, link.URL)
 	switch {
 	case gone: // it belongs to another account, so a new one is created
 		changed.Active = false

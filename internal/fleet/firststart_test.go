@@ -190,6 +190,62 @@ func TestMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 	}
 }
 
+// A record of a fleet that cannot be read is no evidence that the fleet sets nothing. The fleet keeps
+// the variables of the ledger, also if the first reading of a process meets the record.
+func TestFleetWhoseRecordCannotBeReadKeepsItsVariables(t *testing.T) {
+	t.Parallel()
+	for name, record := range map[string]string{
+		"without a UID":      `{"uid":null,"label":"North","environment_variables":{"payment_enabled":"false"}}`,
+		"without variables":  `{"uid":"fleet:north","label":"North","environment_variables":[]}`,
+		"that is not listed": ``,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fleets := sandbox.Outcome{Status: 200, Body: `{"fleets":[` + record + `]}`}
+			join := func(f *apptest.Front) {
+				f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.Fleets = []string{"fleet:north"} })
+			}
+			scan := "/pay?device=" + fixture.Washer
+			apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
+				join(f)
+				f.Notehub.AddFleet("fleet:north", "North", map[string]string{"payment_enabled": "false"})
+				f.Run()
+				f.Pass(time.Minute)
+				f.Shows(scan, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
+				f.Notehub.Always(fixture.HubFleets, fleets)
+				f.Restarted(nil)
+				f.Pass(time.Hour)
+				if record == "" {
+					f.Leads(scan, f.LinkOf(fixture.Washer, fixture.Warm).URL)
+					return
+				}
+				f.Shows(scan, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
+				f.Notehub.Clear(fixture.HubFleets)
+				f.Notehub.AddFleet("fleet:north", "North", nil)
+				f.Pass(time.Hour)
+				f.Leads(scan, f.LinkOf(fixture.Washer, fixture.Warm).URL)
+			})
+			if record == "" {
+				return
+			}
+			apptest.InFront(t, withoutLimit, func(f *apptest.Front) { // the first start
+				join(f)
+				f.Notehub.Always(fixture.HubFleets, fleets)
+				f.Run()
+				f.Pass(time.Hour)
+				f.Shows(scan, http.StatusServiceUnavailable, "Just a moment", "2")
+				if n := len(f.Stripe.Links()); n != 0 {
+					f.Errorf("%d links were made; want none", n)
+				}
+				f.Notehub.Clear(fixture.HubFleets)
+				f.Notehub.AddFleet("fleet:north", "North", nil)
+				f.Pass(time.Hour)
+				f.Leads(scan, f.LinkOf(fixture.Washer, fixture.Warm).URL)
+			})
+		})
+	}
+}
+
 func TestPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {

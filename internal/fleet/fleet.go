@@ -28,7 +28,6 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/terms"
-	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -42,8 +41,9 @@ type Notehub interface {
 	// ProjectVariables reads the environment variables that are set for all devices, by lower-case
 	// name.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
-	// FleetVariables reads the variables that are set on fleets, by fleet UID.
-	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
+	// FleetVariables reads the variables that are set on fleets, by fleet UID. The map of a fleet is nil
+	// if its variables cannot be read. If complete is false, fleets may be missing.
+	FleetVariables(ctx context.Context) (fleets map[string]map[string]string, complete bool, err error)
 	// DeviceVariables reads the variables that are set on one device.
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 	// PublicKeys reads the public keys of all devices by UID. It is only called with
@@ -65,8 +65,8 @@ type Stripe interface {
 	CreateLink(ctx context.Context, link NewLink) (ledger.Link, error)
 	// UpdateLink sets whether a link is active, and its signature unless that is "". Of an active one it
 	// also sets the return URL, whether it takes promotion codes, and the text beside the button unless
-	// that is "".
-	UpdateLink(ctx context.Context, link ledger.Link, text string) error
+	// that is "". It returns the link's URL, or "" if that is unknown.
+	UpdateLink(ctx context.Context, link ledger.Link, text string) (address string, err error)
 	// SignLink sets the signature of a link and nothing else.
 	SignLink(ctx context.Context, id, process string) error
 }
@@ -168,12 +168,16 @@ type Fleet struct {
 	views     viewLocks
 	codes     shortCodes
 
+	scans       scanWishes
+	plansWanted chan struct{} // asks the leader what it has read of prices
+
 	mu             sync.RWMutex // guards the following and the fields of links; never held during a call
 	devices        map[string]*Device
 	unsold         []ledger.Device // in the last complete listing, but not sellable
 	plans          map[string]payment.Offer
 	rejected       map[string]string // prices that cannot be sold, and why
 	planReadAt     map[string]time.Time
+	plansMissedAt  time.Time            // prices read before that may have changed; zero: none
 	vars           map[string]variables // by owner
 	varsErr        string               // why the variables of project and fleets could not be read, or ""
 	shared         map[setting]*saleTerms
@@ -212,167 +216,17 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 		maintenance: map[string]ledger.Maintenance{},
 		outs:        map[string]ledger.MachineState{},
 		busy:        map[string]time.Time{},
+		plansWanted: make(chan struct{}, 1),
 	}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links, f.reader = newLinkReconciler(f), newVariableReader(f)
 	if err := f.load(ctx); err != nil {
 		return nil, fmt.Errorf("load fleet: %w", err)
 	}
+	if c.Ledger.Joined() {
+		f.plansMissed()
+	}
 	return f, nil
-}
-
-// load reads devices, links, variables, pauses and plans from the ledger.
-func (f *Fleet) load(ctx context.Context) error {
-	devices, err := f.Ledger.Devices(ctx)
-	if err != nil {
-		return fmt.Errorf("devices: %w", err)
-	}
-	links, err := f.Ledger.Links(ctx, f.Livemode)
-	if err != nil {
-		return fmt.Errorf("links: %w", err)
-	}
-	stored, err := f.Ledger.Variables(ctx)
-	if err != nil {
-		return fmt.Errorf("variables: %w", err)
-	}
-	pauses, err := f.Ledger.Pauses(ctx)
-	if err != nil {
-		return fmt.Errorf("pauses: %w", err)
-	}
-	planned, err := f.Ledger.Maintenances(ctx)
-	if err != nil {
-		return fmt.Errorf("maintenance: %w", err)
-	}
-	for _, m := range planned {
-		f.maintenance[m.DeviceUID] = m
-	}
-	outs, err := f.Ledger.MachinesOut(ctx)
-	if err != nil {
-		return fmt.Errorf("machine states: %w", err)
-	}
-	for _, m := range outs {
-		f.outs[m.DeviceUID] = m
-	}
-	f.observed, err = f.Ledger.Meta(ctx, ledger.MetaFleetLoaded)
-	if f.loaded, err = ledger.Found(err); err != nil {
-		return err
-	}
-	if f.Sessions {
-		sold, err := f.Ledger.SessionPlans(ctx, f.Livemode)
-		if err != nil {
-			return fmt.Errorf("plans: %w", err)
-		}
-		for _, p := range sold {
-			f.plans[p.PriceID] = p
-		}
-	}
-	if err := f.respell(ctx, devices, stored); err != nil {
-		return fmt.Errorf("respell devices: %w", err)
-	}
-	// A hundred thousand links share the text of their plan.
-	same := map[payment.Offer]payment.Offer{}
-	for _, l := range links {
-		if _, ok := same[l.Plan]; !ok {
-			same[l.Plan] = l.Plan
-		}
-		l.Plan, l.DeviceUID = same[l.Plan], uid.Key(l.DeviceUID)
-		f.links.remember(l)
-		if _, known := f.plans[l.Plan.PriceID]; (l.Active || f.Sessions) && !known {
-			f.plans[l.Plan.PriceID] = l.Plan
-		}
-	}
-	for _, v := range stored {
-		f.vars[v.Owner] = variables{v.Values, v.ReadAt}
-	}
-	for _, p := range pauses {
-		p.DeviceUID = uid.Key(p.DeviceUID)
-		f.pauses[p.DeviceUID] = p
-	}
-	for _, d := range devices {
-		f.devices[d.UID] = f.build(d)
-	}
-	return nil
-}
-
-// respell normalizes the UIDs of devices and variables that an earlier version stored in Notehub's
-// spelling.
-func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []ledger.Variables) error {
-	return f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		for i, d := range devices {
-			if key := uid.Key(d.UID); key != d.UID {
-				if err := tx.RemoveDevice(d.UID); err != nil {
-					return err
-				}
-				devices[i].UID, devices[i].Spelled = key, d.UID
-				if err := tx.SaveDevice(devices[i]); err != nil {
-					return err
-				}
-			}
-		}
-		for i, v := range stored {
-			if key := uid.Key(v.Owner); key != v.Owner && strings.HasPrefix(key, "dev:") {
-				stored[i].Owner = key
-				if err := tx.SaveVariables(stored[i]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// build returns a device with its offers and state. The caller holds the lock, or no other
-// goroutine runs yet.
-func (f *Fleet) build(d ledger.Device) *Device {
-	t := f.saleTermsOf(d)
-	device := &Device{
-		Device:    d,
-		saleTerms: t,
-		Problems:  t.problems,
-		Offers:    make([]Offer, 0, len(t.prices)),
-		unread:    f.unread(d),
-
-		variablesReadAt: f.vars[d.UID].at,
-	}
-	for _, id := range t.prices {
-		if device.unread {
-			break // its own variables may name other prices
-		}
-		if plan, ok := f.plans[id]; ok {
-			offer := Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})}
-			if offer.Closed = f.links.closed(linkKey{d.UID, id}); offer.Closed != "" {
-				device.Problems = append(slices.Clip(device.Problems), notSoldText(id, offer.Closed))
-			}
-			device.Offers = append(device.Offers, offer)
-		} else if why, ok := f.rejected[id]; ok {
-			device.Problems = append(slices.Clip(device.Problems), notSoldText(id, why))
-		}
-	}
-	if d.Problem != "" {
-		device.Problems = append(slices.Clip(device.Problems), message.New(d.Problem))
-	}
-	if p, ok := f.pauses[d.UID]; ok {
-		device.Pause = &p
-	}
-	if m, ok := f.outs[d.UID]; ok {
-		device.Out = &m
-	}
-	if m, ok := f.maintenance[d.UID]; ok {
-		device.Maintenance = &m
-	}
-	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
-		device.Problems = append(
-			slices.Clip(device.Problems),
-			message.New(
-				"its UID %.80q cannot be scanned: "+
-					"behind dev: there may be at most 64 letters, digits and -_.: and it is not sold",
-				d.UID,
-			),
-		)
-	}
-	device.until, device.inUse = f.busy[d.UID]
-	f.setKey(device)
-	return device
 }
 
 // Unread reports whether it is not known yet what the device sells.
@@ -383,6 +237,16 @@ func (f *Fleet) Device(uid string) *Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.devices[uid]
+}
+
+// Meant returns the key of the device that a link or a person means with the key of a UID. Punctuation
+// marks at its end belong to the text around it if only the device without them is known.
+func (f *Fleet) Meant(key string) string {
+	plain := strings.TrimRight(key, ".-_")
+	if plain == key || f.Device(key) != nil || f.Device(plain) == nil {
+		return key
+	}
+	return plain
 }
 
 // Loaded reports whether the devices were ever listed completely. Before that, an unknown device
@@ -418,7 +282,7 @@ func (f *Fleet) Offer(priceID string) (payment.Offer, bool) {
 
 // Prioritize creates the links of a device before all others, because a customer is waiting.
 func (f *Fleet) Prioritize(uid string) {
-	if f.wish(wishLinks, uid) {
+	if f.wishForScan(wishLinks, uid) {
 		return
 	}
 	f.change(uid, func() {})
@@ -431,16 +295,13 @@ const lookupInterval = time.Minute
 // RequestLookup looks up an unknown device in the background. It looks up at most one device a
 // minute, and ignores other requests.
 func (f *Fleet) RequestLookup(uid string) {
-	if f.wish(wishLookup, uid) {
-		return
-	}
 	f.mu.Lock()
 	allowed := time.Since(f.lastLookup) >= lookupInterval
 	if allowed {
 		f.lastLookup = time.Now()
 	}
 	f.mu.Unlock()
-	if !allowed {
+	if !allowed || f.wish(wishLookup, uid) {
 		return
 	}
 	select {
@@ -495,16 +356,4 @@ func (f *Fleet) all() []*Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return slices.AppendSeq(make([]*Device, 0, len(f.devices)), maps.Values(f.devices))
-}
-
-// relink stores links in memory and rebuilds their devices.
-func (f *Fleet) relink(links ...ledger.Link) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, l := range links {
-		f.links.remember(l)
-		if d, ok := f.devices[l.DeviceUID]; ok {
-			f.devices[l.DeviceUID] = f.build(d.Device)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"notepay/internal/ledger"
@@ -38,6 +39,40 @@ func (f *Fleet) wish(words ...string) bool {
 	return true
 }
 
+// wishInterval is how long an instance does not repeat what scans make it wish, and at most maxScanned
+// wishes of scans are told in that time.
+const wishInterval = 10 * time.Second
+
+// scanWishes are what scans have made this instance wish lately.
+type scanWishes struct {
+	mu    sync.Mutex
+	since time.Time
+	told  map[string]bool
+}
+
+// take reports whether a wish may be told now. Anyone can scan at any rate, and a wish that is told
+// costs a row of the database and the attention of all instances.
+func (w *scanWishes) take(now time.Time, wish string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.since) >= wishInterval {
+		w.since, w.told = now, map[string]bool{}
+	}
+	if w.told[wish] || len(w.told) >= maxScanned {
+		return false
+	}
+	w.told[wish] = true
+	return true
+}
+
+// wishForScan is wish for a device that a customer scanned.
+func (f *Fleet) wishForScan(what, uid string) bool {
+	if f.Ledger.Leads() {
+		return false
+	}
+	return !f.scans.take(time.Now(), what+" "+uid) || f.wish(what, uid)
+}
+
 // grant does what another instance wishes, if this one leads.
 func (f *Fleet) grant(words []string) {
 	if !f.Ledger.Leads() || len(words) == 0 {
@@ -65,7 +100,7 @@ func (f *Fleet) grant(words []string) {
 // only if its devices were read.
 func (f *Fleet) Follow(ctx context.Context, changes []ledger.Change) error {
 	uids, owners := map[string]bool{}, []string{}
-	all, listed := false, ""
+	all, missed, listed := false, false, ""
 	for _, c := range changes {
 		switch c.Kind {
 		case ledger.ChangedDevice:
@@ -80,8 +115,12 @@ func (f *Fleet) Follow(ctx context.Context, changes []ledger.Change) error {
 		case ledger.Wished:
 			f.grant(c.Cut())
 		case ledger.Missed:
-			return f.followAll(ctx)
+			missed = true
 		}
+	}
+	if missed {
+		f.plansMissed()
+		return f.followAll(ctx)
 	}
 	var errs []error
 	if len(owners) > 0 {
@@ -161,6 +200,9 @@ func (f *Fleet) followDevices(ctx context.Context, uids []string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.Ledger.Leads() {
+		f.links.trust(uids)
+	}
 	kept := map[string]bool{}
 	for _, uid := range uids {
 		delete(f.vars, uid)
@@ -289,18 +331,36 @@ const (
 	maxPlansAsked = 5
 )
 
-// askForPlans gets the plans that the leader read before this instance started, and that no link
-// carries.
+// askForPlans gets what the leader read of prices before this instance started, or while this instance
+// did not read what the others did, until ctx ends.
 func (f *Fleet) askForPlans(ctx context.Context) {
-	for asked := 0; f.lacksPlans(); asked++ {
-		if asked == maxPlansAsked {
-			f.RefreshSoon()
-			return
+	for {
+		for asked := 0; f.lacksPlans(); asked++ {
+			if asked == maxPlansAsked {
+				f.RefreshSoon()
+				break
+			}
+			f.wish(wishPlans)
+			if upstream.Sleep(ctx, plansInterval) != nil {
+				return
+			}
 		}
-		f.wish(wishPlans)
-		if upstream.Sleep(ctx, plansInterval) != nil {
+		select {
+		case <-ctx.Done():
 			return
+		case <-f.plansWanted:
 		}
+	}
+}
+
+// plansMissed makes askForPlans get every price again, because the known ones may have changed.
+func (f *Fleet) plansMissed() {
+	f.mu.Lock()
+	f.plansMissedAt = time.Now()
+	f.mu.Unlock()
+	select {
+	case f.plansWanted <- struct{}{}:
+	default:
 	}
 }
 
@@ -316,7 +376,8 @@ func (f *Fleet) tellPlans() {
 	}
 }
 
-// lacksPlans reports whether a price of some device is unknown to an instance that does not lead.
+// lacksPlans reports whether a price of some device is unknown to an instance that does not lead, or
+// may have changed since.
 func (f *Fleet) lacksPlans() bool {
 	if f.Ledger.Leads() {
 		return false
@@ -325,7 +386,8 @@ func (f *Fleet) lacksPlans() bool {
 	defer f.mu.RUnlock()
 	for _, d := range f.devices {
 		for _, id := range d.prices {
-			if _, known := f.plans[id]; !known && f.rejected[id] == "" {
+			_, known := f.plans[id]
+			if !known && f.rejected[id] == "" || f.planReadAt[id].Before(f.plansMissedAt) {
 				return true
 			}
 		}

@@ -59,3 +59,27 @@ func TestFollowALongListing(t *testing.T) {
 		}
 	})
 }
+
+// An instance that does not lead sells through the address that the leader has stored.
+func TestFollowTheAddressOfALink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendors{devices: many(1)}
+		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
+		pass(time.Minute)
+		follower, err := New(t.Context(), r.Config) // it does not run, so it only follows
+		if err != nil {
+			t.Fatal(err)
+		}
+		const moved = "https://buy.stripe.com/moved"
+		v.set(func() { v.links[0].URL = moved })
+		pass(15 * time.Minute)
+		changes := []ledger.Change{{Kind: ledger.ChangedDevice, Subject: "dev:0000"}}
+		if err := follower.Follow(t.Context(), changes); err != nil {
+			t.Fatal(err)
+		}
+		if got := follower.Device("dev:0000").Offers[0].URL; got != moved {
+			t.Errorf("the follower sells at %q; want %q", got, moved)
+		}
+	})
+}

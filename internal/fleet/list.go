@@ -64,7 +64,10 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 
 // byName compares devices by their names, with "Washer 2" before "Washer 10".
 func byName(a, b *Device) int {
-	return cmp.Or(natural.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	if c := natural.Compare(a.Name, b.Name); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.UID, b.UID)
 }
 
 // List returns every device by name, and after them those that cannot be sold at all.

@@ -18,10 +18,15 @@ import (
 // account has a limited number of reads a month (docs/vendors.md, Q10).
 const maxPlanReads = 10
 
-// readPlans reads the prices that are sold, including those of a listing. A price that cannot be
-// read keeps its last state.
-func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete bool) error {
-	used := f.pricesInUse(listing, complete)
+// readPlans reads the prices that are sold, including those of a listing. It reports whether it read
+// any. A price that cannot be read keeps its last state. variablesRead reports that variables may have
+// changed since the devices were built.
+func (f *Fleet) readPlans(
+	ctx context.Context,
+	listing []ledger.Device,
+	complete, variablesRead bool,
+) (read bool, err error) {
+	used := f.pricesInUse(listing, complete, variablesRead)
 	var fresh, known []string
 	f.mu.Lock()
 	for id := range used {
@@ -41,21 +46,27 @@ func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete
 	for _, id := range append(fresh, known[:min(len(known), maxPlanReads)]...) {
 		if err := f.readPlan(ctx, id); err != nil {
 			errs = append(errs, err)
+		} else {
+			read = true
 		}
 	}
-	return errors.Join(errs...)
+	return read, errors.Join(errs...)
 }
 
 // pricesInUse returns the default prices and those of the devices in a listing. If the listing is
 // incomplete it adds the prices of all known devices.
-func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]bool {
+func (f *Fleet) pricesInUse(listing []ledger.Device, complete, variablesRead bool) map[string]bool {
+	distinct := map[*saleTerms]bool{}
 	if !complete {
 		listing = slices.Clone(listing)
 		for _, d := range f.all() {
-			listing = append(listing, d.Device)
+			if variablesRead {
+				listing = append(listing, d.Device)
+			} else {
+				distinct[d.saleTerms] = true
+			}
 		}
 	}
-	distinct := map[*saleTerms]bool{}
 	for part := range slices.Chunk(listing, batchSize) {
 		f.mu.Lock()
 		for _, d := range part {

@@ -34,6 +34,7 @@ func (f *Fleet) Run(ctx context.Context) {
 	var background sync.WaitGroup
 	background.Go(func() { f.watch(ctx) })
 	background.Go(func() { f.askForPlans(ctx) })
+	background.Go(func() { f.endDoubts(ctx) })
 	f.Ledger.Lead(ctx, f.lead)
 	f.end()
 	background.Wait()
@@ -137,24 +138,28 @@ func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
-	devices = f.readable(devices, err == nil)
+	devices, nameless := f.readable(devices, err == nil)
 	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
 		err = errors.New("the list is empty, so the known devices are kept")
 	}
 	complete := err == nil
+	whole := complete && !nameless // so a device that is missing is gone
 	if !complete {
 		err = fmt.Errorf("list devices: %w", err)
 	}
 	variablesErr := f.readVariables(ctx, devices)
 	keysErr := f.readKeys(ctx)
-	planErr := f.readPlans(ctx, devices, complete)
+	plansRead, planErr := f.readPlans(ctx, devices, whole, variablesErr == nil)
 	var added []string
 	for _, d := range devices {
 		if f.Device(d.UID) == nil {
 			added = append(added, d.UID)
 		}
 	}
-	result, saveErr := f.applyListing(ctx, devices, complete, began)
+	result, saveErr := f.applyListing(ctx, devices, complete, whole, began)
+	if saveErr == nil && !whole && (len(devices) > 0 || variablesErr == nil || plansRead) {
+		f.rebuildAll() // those that were not listed; while both vendors are down, there is nothing new
+	}
 	f.recordListing(errors.Join(err, saveErr))
 	err = errors.Join(variablesErr, keysErr, planErr, err, saveErr)
 	if saveErr != nil {
@@ -169,19 +174,22 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	if adoptErr := f.links.adopt(ctx); adoptErr != nil {
 		return result, errors.Join(err, adoptErr)
 	}
-	f.links.plan(complete)
+	f.links.plan(whole)
 	return result, err
 }
 
 // readable returns the devices of a listing. It replaces a device with an unreadable record by what
-// was known before. If nothing was known the device is not sold, and Unsold returns it.
-func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledger.Device) {
+// was known before. If nothing was known the device is not sold, and Unsold returns it. nameless
+// reports whether a record has no UID, so that it may be any device that is missing.
+func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledger.Device, nameless bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var unsold []ledger.Device
 	for _, d := range listing {
 		known := f.devices[d.UID]
 		switch {
+		case d.UID == "":
+			nameless = true
 		case !d.Unreadable:
 			devices = append(devices, d)
 		case known != nil:
@@ -195,7 +203,7 @@ func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledg
 	if complete {
 		f.unsold = unsold
 	}
-	return devices
+	return devices, nameless
 }
 
 // Unsold returns the listed devices that cannot sell because of their UID or an unreadable record.
@@ -206,12 +214,12 @@ func (f *Fleet) Unsold() []ledger.Device {
 	return slices.Clone(f.unsold)
 }
 
-// applyListing stores a listing in the ledger and then in the map. Only a complete listing removes
-// devices.
+// applyListing stores a listing in the ledger and then in the map. Only a whole listing removes
+// devices. One that is complete and not whole has a record without a UID.
 func (f *Fleet) applyListing(
 	ctx context.Context,
 	listing []ledger.Device,
-	complete bool,
+	complete, whole bool,
 	began time.Time,
 ) (r Result, err error) {
 	f.mu.RLock()
@@ -228,15 +236,11 @@ func (f *Fleet) applyListing(
 		}
 	}
 	var removed []string
-	var unlisted []ledger.Device
-	for uid, d := range f.devices {
-		if listed[uid] {
-			continue
-		}
-		if complete {
-			removed = append(removed, uid)
-		} else {
-			unlisted = append(unlisted, d.Device)
+	if whole {
+		for uid := range f.devices {
+			if !listed[uid] {
+				removed = append(removed, uid)
+			}
 		}
 	}
 	ended := map[string]ledger.Pause{} // auto-pauses of devices that were active since
@@ -288,7 +292,6 @@ func (f *Fleet) applyListing(
 	}
 
 	f.put(listing...) // all of them, because their variables and plans may have changed
-	f.put(unlisted...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, uid := range removed {

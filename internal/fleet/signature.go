@@ -147,8 +147,8 @@ func (w *linkReconciler) signOver(ctx context.Context, found ledger.Link) error 
 	}
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
-	key := linkKey{found.DeviceUID, found.Plan.PriceID}
-	if l := w.links[key]; l.ID == found.ID {
+	if key, known := w.keyOf(found.ID); known {
+		l := w.links[key]
 		l.SignedBy = found.SignedBy
 		w.links[key] = l
 	}

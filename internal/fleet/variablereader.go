@@ -84,7 +84,7 @@ func (r *variableReader) signal() {
 // scan requests a read because a customer scanned the device. It never waits, because every scan
 // calls it.
 func (r *variableReader) scan(uid string) {
-	if r.fleet.wish(wishVariables, uid) {
+	if r.fleet.wishForScan(wishVariables, uid) {
 		return
 	}
 	select {

@@ -306,13 +306,15 @@ func (f *Fleet) fleetsUnread(d ledger.Device) bool {
 }
 
 // readVariables reads the variables of the project and of the fleets, after the devices were
-// listed. If they cannot be read they keep their values.
+// listed. If they cannot be read they keep their values, as do those of a fleet whose record cannot be
+// read. Without earlier values such a fleet stays unread, so its devices take no payments.
 func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) error {
 	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)
 	var fleets map[string]map[string]string
+	complete := false
 	if err == nil {
-		fleets, err = f.Notehub.FleetVariables(ctx)
+		fleets, complete, err = f.Notehub.FleetVariables(ctx)
 	}
 	if err != nil {
 		err = fmt.Errorf("read variables: %w", err)
@@ -329,12 +331,15 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 	}
 	read := map[string]map[string]string{projectOwner: concerning(project)}
 	for uid, values := range fleets {
-		read[uid] = concerning(values)
+		if values != nil {
+			read[uid] = concerning(values)
+		}
 	}
+	missing := func(uid string) bool { _, listed := fleets[uid]; return complete && !listed }
 	// A fleet that Notehub did not list after the device has no variables.
 	none := func(fleets []string) {
 		for _, uid := range fleets {
-			if _, listed := read[uid]; !listed {
+			if missing(uid) {
 				read[uid] = nil
 			}
 		}
@@ -354,7 +359,7 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 		}
 	}
 	for owner := range f.vars {
-		if _, still := read[owner]; !still && strings.HasPrefix(owner, "fleet:") {
+		if _, used := read[owner]; !used && strings.HasPrefix(owner, "fleet:") && missing(owner) {
 			gone = append(gone, owner)
 		}
 	}

@@ -218,8 +218,8 @@ func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 func TestVariableReaderOfSeveralInstances(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limiter := upstream.NewLimiter(120, 120)
-		limiter.Divide(3)
+		limiter := upstream.NewWindow(120)
+		limiter.Divide(0, 3)
 		r := runWith(t, filepath.Join(t.TempDir(), "l.db"), &vendors{devices: many(100)}, func(c *Config) {
 			c.NotehubLimiter = limiter
 		}, "price_1")

@@ -30,7 +30,8 @@ type vendors struct {
 	gate     chan struct{} // a listing waits for it, unless nil
 
 	project     map[string]string
-	fleets      map[string]map[string]string
+	fleets      map[string]map[string]string // nil for a fleet whose variables cannot be read
+	nameless    bool                         // the list of fleets has a record without a UID
 	own         map[string]map[string]string // by device
 	silent      error                        // returned by the next reads of variables
 	asked       []string                     // devices whose variables were read
@@ -56,10 +57,10 @@ func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
 	return maps.Clone(v.project), v.silent
 }
 
-func (v *vendors) FleetVariables(context.Context) (map[string]map[string]string, error) {
+func (v *vendors) FleetVariables(context.Context) (map[string]map[string]string, bool, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return maps.Clone(v.fleets), v.silent
+	return maps.Clone(v.fleets), !v.nameless, v.silent
 }
 
 func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]string, error) {
@@ -208,11 +209,11 @@ func (v *vendors) madeSoFar() int {
 	return len(v.created)
 }
 
-func (v *vendors) UpdateLink(_ context.Context, change ledger.Link, text string) error {
+func (v *vendors) UpdateLink(_ context.Context, change ledger.Link, text string) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.updatesLost {
-		return &upstream.Error{Outcome: upstream.Unknown, Status: 500}
+		return "", &upstream.Error{Outcome: upstream.Unknown, Status: 500}
 	}
 	for i := range v.links {
 		if v.links[i].ID == change.ID {
@@ -225,10 +226,10 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link, text string)
 				v.links[i].TextSum = ledger.SumText(text)
 			}
 			v.updated = append(v.updated, change)
-			return nil
+			return v.links[i].URL, nil
 		}
 	}
-	return &upstream.Error{Outcome: upstream.Rejected, Status: 404}
+	return "", &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
 func (v *vendors) SignLink(_ context.Context, id, process string) error {

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"notepay/internal/message"
@@ -25,7 +27,7 @@ func (f *Fleet) watch(ctx context.Context) {
 	defer tick.Stop()
 	unpayable := 0 // checks in a row
 	for {
-		f.checkList(time.Now())
+		f.checkList()
 		if f.payable() {
 			unpayable = 0
 			f.Config.Problems.Clear(problem.NothingPayable)
@@ -59,7 +61,7 @@ func (f *Fleet) recordListing(err error) {
 		f.mu.Unlock()
 		f.Config.Problems.Clear(problem.ListingFailed)
 		f.Config.Problems.Clear(problem.NotListed)
-		f.checkList(time.Now())
+		f.checkList()
 		return
 	}
 	f.mu.Lock()
@@ -79,11 +81,11 @@ func (f *Fleet) recordListing(err error) {
 }
 
 // checkList raises a problem while the last complete listing of any process is too old.
-func (f *Fleet) checkList(now time.Time) {
+func (f *Fleet) checkList() {
 	f.mu.RLock()
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
-	if age := now.Sub(observed); loaded && age > maxMissedRefreshes*f.Interval {
+	if age := f.Ledger.Now().Sub(observed); loaded && age > maxMissedRefreshes*f.Interval {
 		f.raise(problem.ListOutdated, message.New("notepay last read the complete list of devices %s ago. "+
 			"It does not know of machines that were added or removed since.", age.Round(time.Minute)), nil)
 		return
@@ -91,13 +93,15 @@ func (f *Fleet) checkList(now time.Time) {
 	f.Config.Problems.Clear(problem.ListOutdated)
 }
 
-// payable reports whether one of the devices can be paid for, or is in use.
+// payable reports whether one of the devices can be paid for, is in use, or is closed by plan and
+// opens by itself.
 func (f *Fleet) payable() bool {
 	f.mu.RLock()
-	observed, now := f.observed, time.Now()
+	observed, now := f.observed, f.Ledger.Now()
 	f.mu.RUnlock()
 	for _, d := range f.all() {
-		if state := f.availability(d, now, observed).State; state == Open || state == InUse {
+		switch f.availability(d, now, observed).State {
+		case Open, InUse, OutOfHours, Maintained:
 			return true
 		}
 	}
@@ -112,12 +116,8 @@ func (f *Fleet) unpayable() message.Message {
 			"Run notepay check to see why.")
 	}
 	var counts message.List
-	for _, s := range []State{
-		Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady,
-	} {
-		if n := states[s]; n > 0 {
-			counts = append(counts, message.New("%d %s", n, message.New(string(s))))
-		}
+	for _, s := range slices.Sorted(maps.Keys(states)) {
+		counts = append(counts, message.New("%d %s", states[s], message.New(string(s))))
 	}
 	return message.New("No machine can be paid for: %s. The console shows the reason for each device.", counts)
 }

@@ -3,23 +3,22 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/vendortime"
 )
 
 // BenchmarkInstances is BenchmarkPayment with 48 writers that are divided among several instances of
 // one database. Writers take turns, so the rate should stay about the same. Without hints the others
-// only poll, which shows what hints cost.
+// only poll, and with/without is the rate of two instances that hint divided by that rate. It should
+// be 0.85 at least.
 func BenchmarkInstances(b *testing.B) {
-	server := os.Getenv("NOTEPAY_TEST_POSTGRES")
-	if server == "" {
-		b.Skip("NOTEPAY_TEST_POSTGRES holds no postgres:// URL")
-	}
+	pgtest.Server(b)
+	rates := map[string]float64{}
 	for _, test := range []struct {
 		name      string
 		instances int
@@ -31,7 +30,7 @@ func BenchmarkInstances(b *testing.B) {
 		{"2-without-hints", 2, false},
 	} {
 		b.Run("instances="+test.name, func(b *testing.B) {
-			database := freshPostgres(b, server)
+			database := pgtest.Database(b)
 			ctx, cancel := context.WithCancel(context.Background())
 			var following sync.WaitGroup
 			defer following.Wait()
@@ -75,6 +74,8 @@ func BenchmarkInstances(b *testing.B) {
 			}
 			var next, failed atomic.Int64
 			var all sync.WaitGroup
+			postgres := serverOf(b, ledgers[0])
+			before := cpuTime() + familyCPU(b, postgres)
 			b.ResetTimer()
 			for w := range writers {
 				all.Go(func() {
@@ -87,7 +88,13 @@ func BenchmarkInstances(b *testing.B) {
 			}
 			all.Wait()
 			b.StopTimer()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "payments/s")
+			cpu := cpuTime() + familyCPU(b, postgres) - before
+			b.ReportMetric(float64(cpu.Microseconds())/float64(b.N), "cpu-µs/op")
+			rates[test.name] = float64(b.N) / b.Elapsed().Seconds()
+			b.ReportMetric(rates[test.name], "payments/s")
+			if with := rates["2"]; !test.hints && with > 0 {
+				b.ReportMetric(with/rates[test.name], "with/without")
+			}
 			b.ReportMetric(float64(failed.Load()), "failed")
 			b.ReportMetric(float64(followed.Load())/float64(b.N), "followed/op")
 		})

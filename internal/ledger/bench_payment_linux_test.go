@@ -106,16 +106,26 @@ func (s sale) run(l *Ledger) error {
 		p := s.payment
 		p.CreatedAt, p.DueAt, p.DeliveryAt, p.FundsAt = tx.Now, tx.Now, tx.Now, tx.Now
 		s.event.Received = tx.Now
-		claimed, err = benchRecord(tx, s, p)
-		return err
+		if claimed, err = benchRecord(tx, s, p); err != nil {
+			return err
+		}
+		return s.tell(tx)
 	})
 	if err != nil {
 		return err
 	}
 	return benchUpdate(l, func(tx *Tx) error {
 		o := payment.Outcome{Action: payment.StepPostNote, Began: tx.Now}
-		return benchSettle(tx, claimed, o)
+		if err := benchSettle(tx, claimed, o); err != nil {
+			return err
+		}
+		return s.tell(tx)
 	})
+}
+
+// tell tells the other instances that the payment has changed, as the bridge does.
+func (s sale) tell(tx *Tx) error {
+	return tx.Changed(ChangedPayment, s.payment.Token+" "+s.payment.SessionID)
 }
 
 func cpuTime() time.Duration {

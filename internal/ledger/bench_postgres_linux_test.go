@@ -10,27 +10,22 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"notepay/internal/ledger/pgtest"
 )
 
 // BenchmarkPostgres is BenchmarkPayment on PostgreSQL. cpu-us/op is the CPU time of this process
 // and of the server for one payment.
 func BenchmarkPostgres(b *testing.B) {
-	server := os.Getenv("NOTEPAY_TEST_POSTGRES")
-	if server == "" {
-		b.Skip("NOTEPAY_TEST_POSTGRES holds no postgres:// URL")
-	}
+	pgtest.Server(b)
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
-			l, err := Open(b.Context(), freshPostgres(b, server))
+			l, err := Open(b.Context(), pgtest.Database(b))
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer l.Close()
-			var postgres int
-			if err := l.reads.QueryRow(`SELECT pg_backend_pid()`).Scan(&postgres); err != nil {
-				b.Fatal(err)
-			}
-			postgres = int(processStat(b, postgres)[1])
+			postgres := serverOf(b, l)
 			var rollbacks, rollbacksBefore int
 			const rolledBack = `SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()`
 			_ = l.reads.QueryRow(rolledBack).Scan(&rollbacksBefore)
@@ -91,6 +86,16 @@ func processStat(b *testing.B, pid int) []int64 {
 		stat[i], _ = strconv.ParseInt(field, 10, 64) // the state is a letter
 	}
 	return stat
+}
+
+// serverOf returns the first process of a ledger's server.
+func serverOf(b *testing.B, l *Ledger) int {
+	b.Helper()
+	var session int
+	if err := l.reads.QueryRow(`SELECT pg_backend_pid()`).Scan(&session); err != nil {
+		b.Fatal(err)
+	}
+	return int(processStat(b, session)[1])
 }
 
 // familyCPU returns the CPU time of a process and its children, with those that have ended.

@@ -18,7 +18,7 @@ func benchToken(credit, random string) string {
 }
 
 func benchRecord(tx *Tx, s sale, p payment.Payment) (payment.Payment, error) {
-	offer, _, err := tx.Terms(s.link)
+	_, offer, _, err := tx.Terms(s.link)
 	if err != nil {
 		return p, err
 	}

@@ -38,6 +38,8 @@ const (
 	// changesKept is how long changes stay. An instance that did not read for half of that reads
 	// everything again.
 	changesKept = 10 * time.Minute
+	// changesBatch is how many old changes one transaction deletes. Payments wait for it.
+	changesBatch = 1000
 	// maxChanges limits one reading.
 	maxChanges = 1000
 	// maxTold limits what waits to be told. What is too much is lost, as after a crash.
@@ -65,9 +67,27 @@ func insertChanges(rows string) string {
 	WHERE EXISTS (SELECT 1 FROM instances WHERE id <> v.p2)`
 }
 
-// PruneChanges deletes the changes that every instance has read.
-func (tx *Tx) PruneChanges() error {
-	return tx.run(`DELETE FROM changes WHERE at < $1`, tx.Now.Add(-changesKept).UnixMilli())
+// PruneChanges deletes changes that every instance has read. It deletes at most one batch, and reports
+// whether there may be more.
+func (l *Ledger) PruneChanges(ctx context.Context) (more bool, err error) {
+	err = l.Update(ctx, func(tx *Tx) (err error) {
+		more, err = tx.pruneChanges()
+		return err
+	})
+	return more, err
+}
+
+// pruneChanges deletes one batch of changes. Their numbers have gaps, so there may be more until none is
+// deleted.
+func (tx *Tx) pruneChanges() (more bool, err error) {
+	rows, err := tx.db.query(`SELECT COALESCE(min(seq), 0) FROM changes`)
+	first, err := one(rows, err, func(s scanner) (n int64, err error) { return n, s.Scan(&n) })
+	if err != nil {
+		return false, err
+	}
+	n, err := tx.exec(`DELETE FROM changes WHERE seq < $1 AND at < $2`, first+changesBatch,
+		tx.Now.Add(-changesKept).UnixMilli())
+	return n > 0, err
 }
 
 // Tell tells the other instances of something that is in no transaction. It returns at once, and does

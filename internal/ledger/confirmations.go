@@ -16,18 +16,19 @@ type Confirmation struct {
 	Outcome   string
 }
 
-// AddConfirmation stores a confirmation. It returns false if the confirmation is stored already.
-func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
-	n, err := tx.exec(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
+// SaveConfirmation stores a confirmation, or replaces the one with its id.
+func (tx *Tx) SaveConfirmation(c Confirmation) error {
+	return tx.run(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET device_uid = excluded.device_uid,
+		credit_id = excluded.credit_id, state = excluded.state, code = excluded.code, at = excluded.at,
+		received = excluded.received, outcome = excluded.outcome`,
 		c.ID, c.DeviceUID, c.CreditID, c.State, c.Code, c.At.UnixMilli(), tx.Now.UnixMilli(), c.Outcome)
-	return n == 1, err
 }
 
-// HasConfirmation reports whether a confirmation is stored.
-func (tx *Tx) HasConfirmation(id string) (bool, error) {
-	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE id = $1`, id)
-	return Found(errOnly(one(rows, err, scanInstant)))
+// ConfirmationOutcome returns the outcome of a stored confirmation, or ErrNotFound.
+func (tx *Tx) ConfirmationOutcome(id string) (string, error) {
+	rows, err := tx.db.query(`SELECT outcome FROM confirmations WHERE id = $1`, id)
+	return one(rows, err, scanOutcome)
 }
 
 // Answered reports whether a machine has confirmed anything about a credit.

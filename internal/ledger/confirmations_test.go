@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -35,37 +36,33 @@ func testConfirmations(t *testing.T, database string) {
 		At:        noon(),
 		Outcome:   "unknown_credit",
 	}
-	repeat := later
-	repeat.State, repeat.Outcome = "started", "ignored"
-	var isNew []bool
-	mustUpdate(t, l, func(tx *Tx) error {
-		isNew = nil
-		for _, c := range []Confirmation{later, earlier, other, repeat} {
-			n, err := tx.AddConfirmation(c)
-			if err != nil {
-				return err
-			}
-			isNew = append(isNew, n)
-		}
-		return nil
-	})
-	if want := []bool{true, true, true, false}; !slices.Equal(isNew, want) {
-		t.Errorf("AddConfirmation said new %v; want %v", isNew, want)
+	spoiled := later
+	spoiled.DeviceUID, spoiled.State, spoiled.Code, spoiled.Outcome = "", "running", "E", "no_device"
+	spoiled.CreditID, spoiled.At = "cr_spoiled", noon()
+	for _, c := range []Confirmation{spoiled, earlier, other, later} {
+		mustUpdate(t, l, func(tx *Tx) error { return tx.SaveConfirmation(c) })
 	}
 	if got, err := l.Confirmations(t.Context(), payment.CreditID("cs_one")); err != nil ||
 		!slices.Equal(got, []Confirmation{earlier, later}) {
 		t.Errorf("got %+v, %v; want %+v and %+v", got, err, earlier, later)
 	}
-	for id, want := range map[string]bool{"2": true, "4": true, "5": false, "": false} {
-		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.HasConfirmation(id) }); read.err != nil ||
-			read.got != want {
-			t.Errorf("HasConfirmation(%q): %v, %v; want %v", id, read.got, read.err, want)
+	for id, want := range map[string]string{"2": "taken", "4": "unknown_credit"} {
+		read := inTx(l, func(tx *Tx) (string, error) { return tx.ConfirmationOutcome(id) })
+		if read.err != nil || read.got != want {
+			t.Errorf("ConfirmationOutcome(%q): %q, %v; want %q", id, read.got, read.err, want)
+		}
+	}
+	for _, id := range []string{"5", ""} {
+		read := inTx(l, func(tx *Tx) (string, error) { return tx.ConfirmationOutcome(id) })
+		if !errors.Is(read.err, ErrNotFound) {
+			t.Errorf("ConfirmationOutcome(%q): %q, %v; want %v", id, read.got, read.err, ErrNotFound)
 		}
 	}
 	for credit, want := range map[string]bool{
 		payment.CreditID("cs_one"): true,
 		"cr_unknown":               true,
 		"cr_other":                 false,
+		"cr_spoiled":               false,
 		"":                         false,
 	} {
 		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.Answered(credit) }); read.err != nil ||
@@ -74,8 +71,7 @@ func testConfirmations(t *testing.T, database string) {
 		}
 	}
 	err := l.Update(t.Context(), func(tx *Tx) error {
-		_, err := tx.AddConfirmation(Confirmation{ID: "6", At: noon()})
-		return err
+		return tx.SaveConfirmation(Confirmation{ID: "6", At: noon()})
 	})
 	wantRefused(t, err, "check", "outcome")
 }

@@ -2,11 +2,8 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
-	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
 
@@ -26,11 +24,8 @@ func TestSQLite(t *testing.T) {
 
 func TestPostgres(t *testing.T) {
 	t.Parallel()
-	server := os.Getenv("NOTEPAY_TEST_POSTGRES")
-	if server == "" {
-		t.Skip("NOTEPAY_TEST_POSTGRES holds no postgres:// URL: the ledger was tested on SQLite alone")
-	}
-	conform(t, func(t *testing.T) string { return freshPostgres(t, server) })
+	pgtest.Server(t)
+	conform(t, func(t *testing.T) string { return pgtest.Database(t) })
 }
 
 // conform runs the tests that both databases have to pass. fresh creates an empty database for one
@@ -64,6 +59,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"an answer is stored once":                                 testConfirmations,
 		"a cursor goes on where it was":                            testCursors,
 		"old events lose their bodies and then go":                 testPrunedEvents,
+		"old rows go in portions":                                  testPrunedInPortions,
 		"a repeat of an event is counted":                          testRepeatedEvents,
 		"the last state of a dispute is kept":                      testDisputes,
 		"pauses":                                                   testPauses,
@@ -89,36 +85,38 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"facts":                           testMeta,
 		"a ledger is born once":           testBirth,
 		"a birth waits for Stripe's time": testBirthWaits,
-		"times that a clock has stored which was ahead":    testTimesAhead,
-		"payments from before keep their pages and calls":  testRowNumbers,
-		"a page is named by its whole token":               testTokens,
-		"each change raises the revision":                  testRevision,
-		"migrations run once":                              testMigrationsRunOnce,
-		"a failed migration leaves nothing":                testFailedMigration,
-		"a ledger of a newer version is refused":           testNewerSchema,
-		"programs of other levels":                         testProgramsOfOtherLevels,
-		"ledgers of earlier schemas":                       testEarlierSchemas,
-		"a second process finds the ledger locked":         testLock,
-		"a ledger can be inspected while it is in use":     testCheckWritable,
-		"an update is all or nothing":                      testUpdate,
-		"a panic in an update is its error":                testPanic,
-		"a context that ended begins nothing":              testContext,
-		"updates at once lose nothing":                     testUpdatesAtOnce,
-		"closing loses nothing that was acknowledged":      testCloseUnderLoad,
-		"closing waits for the update that is under way":   testCloseWaits,
-		"payments are searched for":                        testFilterConditions,
-		"a search that no index helps goes on in shares":   testMaxScan,
-		"the takings are summed up by currency":            testRevenue,
-		"movements of money are written with their change": testMovements,
-		"movements of earlier versions are restored":       testRestoreMovements,
-		"sums are replaced a day at a time":                testSums,
-		"how far Stripe's balance was read":                testBalance,
-		"how the last credits of a device went":            testHistory,
-		"a card may be learned later":                      testCardLearnedLater,
-		"events are found by their payment, page and time": testEventsOfAPayment,
-		"look-ups that are late":                           testLateLookups,
-		"a request is done once":                           testRequests,
-		"storage failures are recognized":                  testFailures,
+		"times that a clock has stored which was ahead":     testTimesAhead,
+		"payments from before keep their pages and calls":   testRowNumbers,
+		"a page is named by its whole token":                testTokens,
+		"each change raises the revision":                   testRevision,
+		"migrations run once":                               testMigrationsRunOnce,
+		"a failed migration leaves nothing":                 testFailedMigration,
+		"a ledger of a newer version is refused":            testNewerSchema,
+		"programs of other levels":                          testProgramsOfOtherLevels,
+		"ledgers of earlier schemas":                        testEarlierSchemas,
+		"a second process finds the ledger locked":          testLock,
+		"a ledger can be inspected while it is in use":      testCheckWritable,
+		"an update is all or nothing":                       testUpdate,
+		"a panic in an update is its error":                 testPanic,
+		"a context that ended begins nothing":               testContext,
+		"updates at once lose nothing":                      testUpdatesAtOnce,
+		"closing loses nothing that was acknowledged":       testCloseUnderLoad,
+		"closing waits for the update that is under way":    testCloseWaits,
+		"payments are searched for":                         testFilterConditions,
+		"a search that no index helps goes on in shares":    testMaxScan,
+		"the takings are summed up by currency":             testRevenue,
+		"movements of money are written with their change":  testMovements,
+		"movements of earlier versions are restored":        testRestoreMovements,
+		"sums are replaced a day at a time":                 testSums,
+		"how far Stripe's balance was read":                 testBalance,
+		"how the last credits of a device went":             testHistory,
+		"a card may be learned later":                       testCardLearnedLater,
+		"events are found by their payment, page and time":  testEventsOfAPayment,
+		"an event is never stored before one that was read": testEventsAfterAnother,
+		"look-ups that are late":                            testLateLookups,
+		"a request is done once":                            testRequests,
+		"storage failures are recognized":                   testFailures,
+		"nothing is written after a statement failed":       testStatementAfterAFailure,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,33 +126,6 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 }
 
 func freshSQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "notepay.db") }
-
-// freshPostgres creates a database on the server for one test, because a ledger locks the whole
-// database.
-func freshPostgres(t testing.TB, server string) string {
-	t.Helper()
-	name := "notepay_test_" + strings.ToLower(rand.Text())
-	administer(t, server, "CREATE DATABASE "+name+" TEMPLATE template0")
-	t.Cleanup(func() { administer(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
-
-func administer(t testing.TB, server, statement string) {
-	t.Helper()
-	db, err := sql.Open("pgx", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(statement); err != nil {
-		t.Fatalf("%s: %v", statement, err)
-	}
-}
 
 // open opens a ledger and closes it at the end of the test.
 func open(t *testing.T, database string) *Ledger {

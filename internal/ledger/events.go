@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"notepay/internal/payment"
@@ -28,18 +29,32 @@ type StripeEvent struct {
 	PaymentIntent string
 }
 
-const insertEvent = `INSERT INTO stripe_events (` + newEventColumns + `)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`
+// maxReceivedLead is how far the time of an event may be ahead so that later ones are moved behind it.
+const maxReceivedLead = 15 * time.Minute
+
+// receivedAt returns the time of receipt of an event that is stored now, as SQL. A transaction takes
+// its time before it waits for its turn to write, so others may have committed later times meanwhile.
+// The time is then moved behind them, so that a reader that has read them misses nothing. Times of a
+// clock that was far ahead do not count.
+func receivedAt(now string) string {
+	limit := now + ` + ` + strconv.FormatInt(maxReceivedLead.Milliseconds(), 10)
+	return `COALESCE((SELECT max(received) + 1 FROM stripe_events
+		WHERE received >= ` + now + ` AND received < ` + limit + `), ` + now + `)`
+}
+
+var insertEvent = `INSERT INTO stripe_events (` + newEventColumns + `)
+	VALUES ($1, $2, $3, $4, $5, ` + receivedAt("CAST($6 AS bigint)") + `, $7, $8, $9) ON CONFLICT (id) DO NOTHING`
 
 func insertEvents(rows string) string {
+	columns := strings.Replace(rowColumns(newEventColumns), "v.p6", receivedAt("v.p6"), 1)
 	return `INSERT INTO stripe_events (` + newEventColumns + `)
-	SELECT ` + rowColumns(newEventColumns) + ` FROM ` + rows + ` ON CONFLICT (id) DO NOTHING`
+	SELECT ` + columns + ` FROM ` + rows + ` ON CONFLICT (id) DO NOTHING`
 }
 
 const newEventColumns = `id, type, object_id, livemode, created_at, received, outcome, body, payment_intent`
 
-// AddEvent stores an event. If the event is stored already, AddEvent counts the repeat and returns
-// false.
+// AddEvent stores an event behind all others. If the event is stored already, AddEvent counts the
+// repeat and returns false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
 	statement := rowStatement{one: insertEvent, many: insertEvents, about: []string{"event " + e.ID}, exact: true}
 	isNew, err = tx.db.write(statement,
@@ -58,11 +73,29 @@ func (tx *Tx) RepeatOfEvent(id string) (bool, error) {
 	return n == 1, err
 }
 
-// HasEvent reports whether an event is stored.
-func (l *Ledger) HasEvent(ctx context.Context, id string) (bool, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT received FROM stripe_events WHERE id = $1`, id)
-	return Found(errOnly(one(rows, err, scanInstant)))
+// ReplaceEvent stores an event in the place of the same event with an outcome. It returns false if
+// there is none. When the event was received and how often it was repeated stays.
+func (tx *Tx) ReplaceEvent(e StripeEvent, outcome string) (bool, error) {
+	n, err := tx.exec(`UPDATE stripe_events SET type = $2, object_id = $3, livemode = $4, created_at = $5, outcome = $6,
+		body = $7, payment_intent = $8 WHERE id = $1 AND outcome = $9`,
+		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Outcome, e.Body, nullable(e.PaymentIntent),
+		outcome)
+	return n == 1, err
 }
+
+// EventOutcome returns the outcome of a stored event, or ErrNotFound.
+func (l *Ledger) EventOutcome(ctx context.Context, id string) (string, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT outcome FROM stripe_events WHERE id = $1`, id)
+	return one(rows, err, scanOutcome)
+}
+
+// EventOutcome returns the outcome of a stored event, or ErrNotFound.
+func (tx *Tx) EventOutcome(id string) (string, error) {
+	rows, err := tx.db.query(`SELECT outcome FROM stripe_events WHERE id = $1`, id)
+	return one(rows, err, scanOutcome)
+}
+
+func scanOutcome(s scanner) (outcome string, err error) { return outcome, s.Scan(&outcome) }
 
 const eventColumns = `id, type, object_id, livemode, created_at, received, outcome, repeats, body, payment_intent`
 
@@ -87,12 +120,12 @@ func scanEvent(s scanner) (e StripeEvent, err error) {
 // Events reads up to limit events, newest first.
 func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
 	rows, err := l.reads.QueryContext(ctx,
-		`SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
+		`SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id DESC LIMIT $1`, limit)
 	return all(rows, err, scanEvent)
 }
 
 // Events about the Checkout Session or the PaymentIntent itself arrive near the payment, or count
-// as repeats later. The event that created the payment has the same time as the payment.
+// as repeats later. The event that created the payment has the time of the payment, or a little later.
 const (
 	eventsBefore = time.Minute
 	eventsAfter  = 15 * time.Minute
@@ -178,24 +211,11 @@ func (l *Ledger) EventPage(
 	return list[:limit], position{last.Received.UnixMilli(), last.ID}.String(), nil
 }
 
-// EventsSince lists up to limit events in the order of receipt. The list starts behind the event
-// with the id after. If that is "" or unknown, the list starts at since. Events received after
-// until are not listed.
-func (l *Ledger) EventsSince(
-	ctx context.Context,
-	since time.Time,
-	after string,
-	until time.Time,
-	limit int,
-) ([]StripeEvent, error) {
-	from := position{at: since.UnixMilli()}
-	if last, err := l.Event(ctx, after); err == nil {
-		from = position{last.Received.UnixMilli(), last.ID}
-	} else if known, err := Found(err); known || err != nil {
-		return nil, err
-	}
+// EventsAfter lists up to limit events that were stored after an event, in their order. Only the ID
+// and the time of receipt of last count, and its zero value is before all events. An event that is
+// stored later is never before one that could be read already, see receivedAt.
+func (l *Ledger) EventsAfter(ctx context.Context, last StripeEvent, limit int) ([]StripeEvent, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events
-		WHERE (received, id) > ($1, $2) AND received <= $3 ORDER BY received, id LIMIT $4`,
-		from.at, from.id, until.UnixMilli(), limit)
+		WHERE (received, id) > ($1, $2) ORDER BY received, id LIMIT $3`, last.Received.UnixMilli(), last.ID, limit)
 	return all(rows, err, scanEvent)
 }

@@ -56,9 +56,9 @@ func testUnstorableText(t *testing.T, database string) {
 		}
 		return tx.AddAudit(Audit{Who: "operator", What: "refund", Subject: odd.ID, Why: "too\x00slow"})
 	})
-	for _, id := range []string{"evt_1", "evt_2"} {
-		if known, err := l.HasEvent(t.Context(), id); err != nil || !known {
-			t.Errorf("%s is known: %v, %v; want it stored", id, known, err)
+	for id, want := range map[string]string{"evt_1": "payment_recorded", "evt_2": "ignored"} {
+		if outcome, err := l.EventOutcome(t.Context(), id); err != nil || outcome != want {
+			t.Errorf("%s: %q, %v; want it stored", id, outcome, err)
 		}
 	}
 	if p, err := l.Payment(t.Context(), odd.ID); err != nil || !strings.HasPrefix(p.DeviceUID, "dev:1") {
@@ -121,10 +121,10 @@ func testEventsOfAPayment(t *testing.T, database string) {
 	}
 	all := []StripeEvent{
 		event("evt_1", "checkout.session.completed", "cs_a", "", 0),
-		event("evt_2", "payment_intent.succeeded", "pi_a", "", time.Second),
 		event("evt_3", "checkout.session.completed", "cs_b", "", 0),
-		event("evt_4", "charge.refunded", "ch_a", "pi_a", 48*time.Hour),
+		event("evt_2", "payment_intent.succeeded", "pi_a", "", time.Second),
 		event("evt_5", "charge.refunded", "ch_b", "pi_b", time.Second),
+		event("evt_4", "charge.refunded", "ch_a", "pi_a", 48*time.Hour),
 	}
 	insert(t, l, p)
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -153,8 +153,8 @@ func testEventsOfAPayment(t *testing.T, database string) {
 	}
 	want("of the payment", ids(l.EventsOf(t.Context(), p)), "evt_1", "evt_2", "evt_4")
 	one, err := l.Event(t.Context(), "evt_4")
-	if err != nil || one != all[3] {
-		t.Errorf("event %+v, %v; want %+v", one, err, all[3])
+	if err != nil || one != all[4] {
+		t.Errorf("event %+v, %v; want %+v", one, err, all[4])
 	}
 	page, next, err := l.EventPage(t.Context(), "", 3, "")
 	want("the first page", ids(page, err), "evt_4", "evt_5", "evt_2")
@@ -165,10 +165,42 @@ func testEventsOfAPayment(t *testing.T, database string) {
 	}
 	page, _, err = l.EventPage(t.Context(), "charge.refunded", 3, "")
 	want("of one type", ids(page, err), "evt_4", "evt_5")
-	later := noon().Add(72 * time.Hour)
-	want("since a time", ids(l.EventsSince(t.Context(), noon().Add(time.Second), "", later, 10)),
-		"evt_2", "evt_5", "evt_4")
-	want("behind an event", ids(l.EventsSince(t.Context(), later, "evt_2", later, 10)), "evt_5", "evt_4")
-	want("up to a time", ids(l.EventsSince(t.Context(), later, "evt_2", noon().Add(time.Minute), 10)), "evt_5")
-	want("behind an unknown one", ids(l.EventsSince(t.Context(), noon().Add(time.Hour), "evt_9", later, 10)), "evt_4")
+	want("after one", ids(l.EventsAfter(t.Context(), all[2], 10)), "evt_5", "evt_4")
+	want("the first two", ids(l.EventsAfter(t.Context(), StripeEvent{}, 2)), "evt_1", "evt_3")
+}
+
+// A transaction that waited for its turn has an earlier time than those that were committed meanwhile.
+func testEventsAfterAnother(t *testing.T, database string) {
+	l := open(t, database)
+	var last StripeEvent
+	for _, c := range []struct {
+		id       string
+		received time.Duration
+		stored   time.Duration
+	}{
+		{"evt_2", 2 * time.Second, 2 * time.Second},
+		{"evt_3", time.Second, 2*time.Second + time.Millisecond},
+		{"evt_1", 2*time.Second + time.Millisecond, 2*time.Second + 2*time.Millisecond}, // of the same millisecond
+		{"evt_4", 3 * time.Second, 3 * time.Second},
+	} {
+		mustUpdate(t, l, func(tx *Tx) error {
+			e := StripeEvent{ID: c.id, Created: noon(), Received: noon().Add(c.received), Outcome: "x"}
+			return second(tx.AddEvent(e)).err
+		})
+		list, err := l.EventsAfter(t.Context(), last, 10)
+		if err != nil || len(list) != 1 || list[0].ID != c.id || !list[0].Received.Equal(noon().Add(c.stored)) {
+			t.Fatalf("after %q: %+v, %v; want %s, received after %v", last.ID, list, err, c.id, c.stored)
+		}
+		last = list[0]
+	}
+	// A clock that was wrong does not make all later times wrong.
+	for id, received := range map[string]time.Duration{"evt_6": 24 * time.Hour, "evt_5": 4 * time.Second} {
+		mustUpdate(t, l, func(tx *Tx) error {
+			e := StripeEvent{ID: id, Created: noon(), Received: noon().Add(received), Outcome: "x"}
+			return second(tx.AddEvent(e)).err
+		})
+		if e, err := l.Event(t.Context(), id); err != nil || !e.Received.Equal(noon().Add(received)) {
+			t.Errorf("%+v, %v; want it received after %v", e, err, received)
+		}
+	}
 }

@@ -52,8 +52,7 @@ type Ledger struct {
 	notices   []string
 }
 
-// writer runs transactions. On SQLite many updates share one transaction, on PostgreSQL each update
-// has its own.
+// writer runs transactions. Many updates share one.
 type writer interface {
 	update(ctx context.Context, u *update) error
 	// stop rejects new transactions and waits for the running ones.
@@ -161,7 +160,7 @@ func (tx *Tx) recover() error {
 // cannot know whether the change is on disk.
 //
 // Canceling ctx has an effect only until the transaction begins. Update takes at most
-// updateTimeout.
+// updateTimeout, and up to loneTimeout more if it shares a slow commit on PostgreSQL.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
 	return l.run(ctx, newUpdate(fn, false))
 }

@@ -49,8 +49,8 @@ const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active
 	pulses, output, text_sum, promotion_codes`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
-	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed,
-	text_sum = excluded.text_sum, promotion_codes = excluded.promotion_codes`
+	ON CONFLICT (id) DO UPDATE SET url = excluded.url, return_url = excluded.return_url, active = excluded.active,
+	closed = excluded.closed, text_sum = excluded.text_sum, promotion_codes = excluded.promotion_codes`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(
@@ -112,19 +112,19 @@ func (tx *Tx) SaveLink(l Link) error {
 	)
 }
 
-// Terms reads what a link sells, and whether its payments are authorized first. Neither changes. It
-// returns ErrNotFound if the link is unknown.
-func (tx *Tx) Terms(link string) (offer payment.Offer, manual bool, err error) {
+// Terms reads which device a link is of, what it sells, and whether its payments are authorized first.
+// None of them changes. It returns ErrNotFound if the link is unknown.
+func (tx *Tx) Terms(link string) (device string, offer payment.Offer, manual bool, err error) {
 	if tx.memory != nil {
 		if l, ok := tx.memory.links[link]; ok {
-			return l.Plan, l.Manual, nil
+			return l.DeviceUID, l.Plan, l.Manual, nil
 		}
 	}
 	l, err := tx.Link(link)
 	if err == nil {
 		tx.memory.learned(l)
 	}
-	return l.Plan, l.Manual, err
+	return l.DeviceUID, l.Plan, l.Manual, err
 }
 
 // Link reads a link by its id, or returns ErrNotFound.

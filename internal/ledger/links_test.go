@@ -47,7 +47,8 @@ func testLinks(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SaveLink(sold), tx.SaveLink(other), tx.SaveLink(test), tx.SaveLink(changed))
 	})
-	sold.Active, sold.ReturnURL = false, "https://new.example.com" // all other columns stay as first stored
+	// all other columns stay as first stored
+	sold.Active, sold.ReturnURL, sold.URL = false, "https://new.example.com", "https://elsewhere"
 
 	read := inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_1") })
 	if read.err != nil || read.got != sold {

@@ -87,9 +87,9 @@ func testTermsOfUnstoredLink(t *testing.T, database string) {
 	first, second := link("plink_1"), link("plink_1")
 	second.Plan.Amount, second.Manual = 500, false
 	terms := func(tx *Tx, want Link) error {
-		offer, manual, err := tx.Terms("plink_1")
-		if err != nil || offer != want.Plan || manual != want.Manual {
-			return fmt.Errorf("got %+v, %v, %w; want those of %+v", offer, manual, err, want)
+		device, offer, manual, err := tx.Terms("plink_1")
+		if err != nil || device != want.DeviceUID || offer != want.Plan || manual != want.Manual {
+			return fmt.Errorf("got %s, %+v, %v, %w; want those of %+v", device, offer, manual, err, want)
 		}
 		return nil
 	}
@@ -103,7 +103,7 @@ func testTermsOfUnstoredLink(t *testing.T, database string) {
 		t.Fatal(err)
 	}
 	mustUpdate(t, l, func(tx *Tx) error {
-		if _, _, err := tx.Terms("plink_1"); !errors.Is(err, ErrNotFound) {
+		if _, _, _, err := tx.Terms("plink_1"); !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("a link that was not stored: %v; want %w", err, ErrNotFound)
 		}
 		return errors.Join(tx.SaveLink(second), terms(tx, second))

@@ -126,6 +126,7 @@ type migrator struct {
 	dialect func(string) string
 	waiting func(why string) // see Opening; may be nil
 	move    string           // the id of the move that this process makes; "" for none
+	others  *sightings       // of other instances; set by run
 }
 
 // run runs the migrations that the ledger has not seen. Each runs in one transaction, which also
@@ -134,6 +135,7 @@ type migrator struct {
 func (m migrator) run(ctx context.Context) error {
 	const table = `CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY) STRICT`
 	var seen []migration
+	m.others = &sightings{}
 	err := m.begin(func(tx *Tx) error { return errOnly(tx.exec(m.dialect(table))) })
 	if err == nil {
 		err = m.begin(func(tx *Tx) (err error) {
@@ -166,14 +168,14 @@ func (m migrator) apply(ctx context.Context, next migration) error {
 	told := ""
 	for tries := 1; ; {
 		err := m.begin(func(tx *Tx) error {
-			if err := tx.mayMigrate(next); err != nil {
+			if err := tx.mayMigrate(next, m.others); err != nil {
 				return err
 			}
 			return m.try(ctx, tx, next)
 		})
 		older, blocked := errors.AsType[olderInstances](err)
 		switch {
-		case blocked && m.waiting != nil && older.Error() != told:
+		case blocked && older.known && m.waiting != nil && older.Error() != told:
 			told = older.Error()
 			m.waiting(told)
 		case blocked:
@@ -209,10 +211,11 @@ func (m migrator) try(ctx context.Context, tx *Tx, next migration) error {
 	return ctx.Err()
 }
 
-// olderInstances says for which live instances a migration waits.
+// olderInstances says for which instances a migration waits.
 type olderInstances struct {
 	migration migration
 	levels    []string
+	known     bool // one of them is alive for certain
 }
 
 func (o olderInstances) Error() string {
@@ -220,11 +223,11 @@ func (o olderInstances) Error() string {
 		"stop them", schemaName(o.migration.name), o.migration.minLevel(), strings.Join(o.levels, ", "))
 }
 
-// mayMigrate returns olderInstances if live instances may not run on a migration. It shuts out those
-// that are not alive, so that one that stood still cannot write when it wakes.
+// mayMigrate returns olderInstances if instances may be alive that may not run on a migration. It shuts
+// out those that are dead, so that one that stood still cannot write when it wakes.
 //
 // Writers take turns, so an instance that starts meanwhile sees the migration before it writes.
-func (tx *Tx) mayMigrate(next migration) error {
+func (tx *Tx) mayMigrate(next migration, others *sightings) error {
 	if tx.self == "" {
 		return nil
 	}
@@ -233,26 +236,28 @@ func (tx *Tx) mayMigrate(next migration) error {
 	}
 	type instance struct {
 		id, level string
-		alive     bool
+		seen      int64
 	}
-	rows, err := tx.db.query(`SELECT id, level, seen + $2 > `+databaseTime+` FROM instances WHERE id <> $1 ORDER BY id`,
-		tx.self, aliveTime.Milliseconds())
-	others, err := all(rows, err, func(s scanner) (i instance, err error) {
-		return i, s.Scan(&i.id, &i.level, &i.alive)
+	rows, err := tx.db.query(`SELECT id, level, seen FROM instances WHERE id <> $1 ORDER BY id`, tx.self)
+	list, err := all(rows, err, func(s scanner) (i instance, err error) {
+		return i, s.Scan(&i.id, &i.level, &i.seen)
 	})
 	if err != nil {
 		return err
 	}
+	others.look(time.Now())
 	older := olderInstances{migration: next}
-	for _, i := range others {
+	for _, i := range list {
+		state := others.judge(i.id, i.seen)
 		switch {
 		case i.level >= next.minLevel():
-		case i.alive:
-			older.levels = append(older.levels, fmt.Sprintf("%s (%.8s)", i.level, i.id))
-		default:
+		case state == dead:
 			if _, err := tx.exec(`DELETE FROM instances WHERE id = $1`, i.id); err != nil {
 				return err
 			}
+		default:
+			older.levels = append(older.levels, fmt.Sprintf("%s (%.8s)", i.level, i.id))
+			older.known = older.known || state == alive
 		}
 	}
 	if len(older.levels) > 0 {

@@ -211,8 +211,8 @@ func (m *move) look(ctx context.Context) (already bool, err error) {
 		rows, err := conn.Query(ctx, q)
 		return closingRows{rows}, err
 	}
-	rows, err := query(`SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()
-		AND table_name NOT IN ('instances', 'leader') ORDER BY table_name`)
+	rows, err := query(`SELECT name FROM (` + ownTables + `) AS own (name)
+		WHERE name NOT IN ('instances', 'leader') ORDER BY name`)
 	tables, err := all(rows, err, func(s scanner) (name string, err error) { return name, s.Scan(&name) })
 	if err != nil {
 		return false, err

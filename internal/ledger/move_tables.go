@@ -28,6 +28,12 @@ type table struct {
 	parents  []string
 }
 
+// ownTables selects the names of the tables in the schema. Views hold no rows, and tables of extensions
+// belong to the provider of the database.
+const ownTables = `SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'f') AND NOT EXISTS (SELECT 1 FROM pg_depend d
+		WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')`
+
 // tables returns the tables of this program's schema, each after those that it refers to. The
 // database says which there are, because another program may have tables of its own in the source.
 func (m *move) tables(ctx context.Context) ([]table, error) {
@@ -37,7 +43,8 @@ func (m *move) tables(ctx context.Context) ([]table, error) {
 	}
 	defer hangUp(conn)
 	rows, err := conn.Query(ctx, `SELECT table_name, column_name, is_identity FROM information_schema.columns
-		WHERE table_schema = current_schema() AND table_name NOT IN ('instances', 'leader', 'migrations')`)
+		WHERE table_schema = current_schema() AND table_name IN (`+ownTables+`)
+		AND table_name NOT IN ('instances', 'leader', 'migrations')`)
 	if err != nil {
 		return nil, err
 	}

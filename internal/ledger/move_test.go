@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
 
@@ -139,7 +140,7 @@ func moveTo(t *testing.T, path, database string) (Moved, error) {
 
 func TestPostgresMove(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	path := ledgerToMove(t, 2500)
 	closeLedger(t, open(t, path)) // claims of the process that has ended are orphaned by the next one
 	before := content(t, "sqlite", path)
@@ -180,6 +181,26 @@ func TestPostgresMove(t *testing.T) {
 		[]string{fmt.Sprint(len(before["payments"]) + 1)})
 }
 
+// What a provider's extensions put into a database, and views, are not tables of another program.
+func TestPostgresMoveBesideAnExtension(t *testing.T) {
+	t.Parallel()
+	database, path := pgtest.Database(t), ledgerToMove(t, 1)
+	for _, statement := range []string{
+		`CREATE EXTENSION pg_stat_statements`,
+		`CREATE TABLE spatial_ref_sys (srid BIGINT PRIMARY KEY)`,
+		`ALTER EXTENSION pg_stat_statements ADD TABLE spatial_ref_sys`,
+		`CREATE VIEW accounts AS SELECT 1 AS number`,
+	} {
+		pgtest.Exec(t, database, statement)
+	}
+	if _, err := moveTo(t, path, database); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := moveTo(t, path, database); err != nil || !again.Already {
+		t.Errorf("again: %+v, %v; want that it is done", again, err)
+	}
+}
+
 // wantSealed checks that everything that writes refuses a ledger that was moved.
 func wantSealed(t *testing.T, path, place string) {
 	t.Helper()
@@ -194,7 +215,7 @@ func wantSealed(t *testing.T, path, place string) {
 		"CheckWritable":  CheckWritable(t.Context(), path),
 		"Backup":         Backup(t.Context(), path, copied),
 		"Restore over":   restored,
-		"move elsewhere": errOnly(moveTo(t, path, postgresURL(t))),
+		"move elsewhere": errOnly(moveTo(t, path, pgtest.Database(t))),
 	} {
 		if !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), place) || !strings.Contains(err.Error(), "UTC") {
 			t.Errorf("%s: %v; want it refused, with the place and the time", what, err)
@@ -233,9 +254,9 @@ var errStopped = errors.New("stopped")
 func TestPostgresMoveStops(t *testing.T) {
 	t.Parallel()
 	path := ledgerToMove(t, 1200)
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	// An earlier move to another database stays unfinished.
-	earlier, elsewhere := &move{report: func(string) {}}, postgresURL(t)
+	earlier, elsewhere := &move{report: func(string) {}}, pgtest.Database(t)
 	earlier.reached = func(string) error { return errStopped }
 	if _, err := earlier.run(t.Context(), path, elsewhere); !errors.Is(err, errStopped) {
 		t.Fatal(err)
@@ -297,7 +318,7 @@ func TestPostgresMoveStops(t *testing.T) {
 // The source may be used again after a move that stopped. What changed meanwhile is moved, too.
 func TestPostgresMoveOfALedgerInUse(t *testing.T) {
 	t.Parallel()
-	path, database := ledgerToMove(t, 10), postgresURL(t)
+	path, database := ledgerToMove(t, 10), pgtest.Database(t)
 	m := &move{report: func(string) {}, reached: func(stage string) error {
 		if stage == "compared" {
 			return errStopped
@@ -358,12 +379,12 @@ func TestPostgresMoveOfADifference(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path, database := ledgerToMove(t, 5), postgresURL(t)
+			path, database := ledgerToMove(t, 5), pgtest.Database(t)
 			var reports []string
 			m := &move{report: func(line string) { reports = append(reports, line) }}
 			m.reached = func(stage string) error {
 				if stage == "copied variables" { // the last table
-					administer(t, database, c.change)
+					pgtest.Exec(t, database, c.change)
 				}
 				return nil
 			}
@@ -392,11 +413,12 @@ func TestPostgresMoveOfADifference(t *testing.T) {
 func TestPostgresMoveRefuses(t *testing.T) {
 	t.Parallel()
 	path := ledgerToMove(t, 1)
-	half, foreign, used, newer, served := postgresURL(t), postgresURL(t), postgresURL(t), postgresURL(t), postgresURL(t)
-	administer(t, foreign, `CREATE TABLE customers (id TEXT PRIMARY KEY)`)
+	half, foreign, used := pgtest.Database(t), pgtest.Database(t), pgtest.Database(t)
+	newer, served := pgtest.Database(t), pgtest.Database(t)
+	pgtest.Exec(t, foreign, `CREATE TABLE customers (id TEXT PRIMARY KEY)`)
 	closeLedger(t, open(t, used))
 	closeLedger(t, open(t, newer))
-	administer(t, newer, `INSERT INTO migrations (name) VALUES ('999_from_tomorrow.sql')`)
+	pgtest.Exec(t, newer, `INSERT INTO migrations (name) VALUES ('999_from_tomorrow.sql')`)
 	running := open(t, served)
 	defer closeLedger(t, running)
 	other := ledgerToMove(t, 1)
@@ -414,7 +436,7 @@ func TestPostgresMoveRefuses(t *testing.T) {
 		"a ledger that is in use":       {path, served, ErrNotEmpty, "already worked"},
 		"a newer ledger":                {path, newer, ErrNewer, "999_from_tomorrow"},
 		"the target of another move":    {path, half, ErrNotEmpty, other},
-		"no ledger":                     {path + ".none", postgresURL(t), nil, "no ledger to move"},
+		"no ledger":                     {path + ".none", pgtest.Database(t), nil, "no ledger to move"},
 		"a server that does not answer": {path, "postgres://notepay:hunter2@127.0.0.1:1/x", nil, "connect"},
 	} {
 		_, err := moveTo(t, c.from, c.to)
@@ -423,7 +445,7 @@ func TestPostgresMoveRefuses(t *testing.T) {
 			t.Errorf("%s: %v; want %v with %q", name, err, c.want, c.words)
 		}
 	}
-	administer(t, foreign, `DROP TABLE customers`)
+	pgtest.Exec(t, foreign, `DROP TABLE customers`)
 	if got := names(t, postgresDB(t, foreign), `SELECT table_name FROM information_schema.tables
 		WHERE table_schema = 'public'`); len(got) != 0 {
 		t.Errorf("the other program's database has %q now; want nothing of ours", got)

@@ -100,7 +100,8 @@ func (tx *Tx) EndOperatorSessions(person, but string) (int64, error) {
 // after each interval. It returns 0, or the wait until the next one, which then is not counted. Instances
 // that share the ledger count together.
 func (tx *Tx) TakeAttempt(id string, interval time.Duration, burst int) (wait time.Duration, err error) {
-	if err := tx.run(`DELETE FROM sign_in_attempts WHERE until <= $1`, tx.Now.UnixMilli()); err != nil {
+	err = tx.run(oldest("sign_in_attempts", "id", "until", pruneBatch), tx.Now.UnixMilli()+1)
+	if err != nil {
 		return 0, err
 	}
 	rows, err := tx.db.query(`SELECT until FROM sign_in_attempts WHERE id = $1`, id)

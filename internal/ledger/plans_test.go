@@ -61,26 +61,32 @@ func TestQueriesUseIndexes(t *testing.T) {
 	}
 }
 
-func queriesUseIndexes(t *testing.T, path string, isNew bool) {
+// watchedLedger returns a ledger and a transaction that report their statements, and the same
+// database for everything else.
+func watchedLedger(t *testing.T, path string, saw func(statement string)) (*Ledger, *Tx, *sql.DB) {
+	t.Helper()
 	open(t, path)
 	plain, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer plain.Close()
-	var seen []string
-	db := sql.OpenDB(watched{plain.Driver(), path, func(statement string) { seen = append(seen, statement) }})
-	defer db.Close()
+	t.Cleanup(func() { _ = plain.Close() })
+	db := sql.OpenDB(watched{plain.Driver(), path, saw})
+	t.Cleanup(func() { _ = db.Close() })
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	l := &Ledger{reads: readPool{DB: db}}
-	tx := &Tx{db: newPreparedConn(conn, nil), Now: noon()}
-	whole := regexp.MustCompile(
-		`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`,
-	)
+	t.Cleanup(func() { _ = conn.Close() })
+	return &Ledger{reads: readPool{DB: db}}, &Tx{db: newPreparedConn(conn, nil), Now: noon()}, plain
+}
+
+func queriesUseIndexes(t *testing.T, path string, isNew bool) {
+	var seen []string
+	l, tx, plain := watchedLedger(t, path, func(statement string) { seen = append(seen, statement) })
+	// Not even a table with another name in the query.
+	whole := regexp.MustCompile(`^SCAN (\w+)( USING (COVERING )?INDEX sqlite_autoindex_\w+)?$`)
+	small := append(smallTables(), "those") // a query that returns one row at most
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
 	// The statements that run for each payment build no temporary table, not even the small one of
 	// an IN list. Tables from an earlier version have such lists in their conditions, which only
@@ -114,7 +120,9 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 					}
 				}
 				for _, step := range steps {
-					if whole.MatchString(step) || sorted.MatchString(step) {
+					m := whole.FindStringSubmatch(step)
+					if m != nil && !slices.Contains(small, m[1]) ||
+						sorted.MatchString(step) && !strings.Contains(statement, "GROUP BY") {
 						t.Errorf("%s: %s", statement, step)
 					}
 				}
@@ -167,10 +175,10 @@ func frequentQueries(ctx context.Context, l *Ledger, tx *Tx) []asked {
 			func() error { return second(tx.LastOfDevice("dev:1", 10)).err },
 			"payments_of_device",
 		},
-		{"an answer", func() error { return second(tx.HasConfirmation("x")).err }, ""},
+		{"an answer", func() error { return second(tx.ConfirmationOutcome("x")).err }, ""},
 		{
 			"a new answer",
-			func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err },
+			func() error { return tx.SaveConfirmation(Confirmation{ID: "x", Outcome: "x"}) },
 			"",
 		},
 		{
@@ -267,7 +275,7 @@ func frequentQueries(ctx context.Context, l *Ledger, tx *Tx) []asked {
 			"payments_of_device",
 		},
 		{"those in one state", list(Filter{Funds: funds(payment.Paid), Delivery: delivery(payment.Queued)}), ""},
-	}, searches(ctx, l)...)
+	}, append(searches(ctx, l), otherQueries(ctx, l, tx)...)...)
 }
 
 // opcodes returns SQLite's instructions for a statement.
@@ -408,7 +416,7 @@ func searches(ctx context.Context, l *Ledger) []asked {
 			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
 			return err
 		}, "stripe_events_newest"},
-		{"the events since then", func() error { return second(l.EventsSince(ctx, noon(), "", noon(), 10)).err }, ""},
+		{"the events after one", func() error { return second(l.EventsAfter(ctx, StripeEvent{}, 10)).err }, ""},
 		{"the late look-ups", func() error { return second(l.LateLookups(ctx, noon(), 10)).err }, "lookups_late"},
 		{"the audit", func() error {
 			_, _, err := l.Audits(ctx, "", 10, "")

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -168,13 +169,31 @@ func toPostgres(statement string) string {
 	).Replace(statement)
 }
 
+// provesRollback reports whether err shows that a transaction was rolled back, though its COMMIT was
+// sent: the server rejected a statement and goes on. An error that ends the connection, or that is
+// about connections or the system, may be that of a pooler after the server has committed.
+func provesRollback(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || !goesOn(e) {
+		return false
+	}
+	switch e.Code[:min(2, len(e.Code))] {
+	case "08", "58":
+		return false
+	}
+	return true
+}
+
+// goesOn reports whether the connection lasts after an error of the server.
+func goesOn(e *pgconn.PgError) bool { return cmp.Or(e.SeverityUnlocalized, e.Severity) == "ERROR" }
+
 // keepsConnection reports whether a connection can be used after err: the server rejected a value,
 // a row, an order or a statement, or ended a statement that took too long (PostgreSQL, appendix A).
 // After all other errors the server stops, starts, is read-only or lacks something, and the next
 // connection may reach a better one.
 func keepsConnection(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
+	if !ok || !goesOn(e) {
 		return false
 	}
 	switch e.Code[:min(2, len(e.Code))] {

@@ -1,12 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,67 +14,47 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
-
-// postgresServer returns the URL of the tests' server.
-func postgresURL(t *testing.T) string {
-	t.Helper()
-	server := os.Getenv("NOTEPAY_TEST_POSTGRES")
-	if server == "" {
-		t.Skip("NOTEPAY_TEST_POSTGRES holds no postgres:// URL")
-	}
-	return freshPostgres(t, server)
-}
 
 // lineTo is a proxy in front of the server. It can lose what existing connections carry, without
 // closing them, as a failed host does.
 type lineTo struct {
-	listener net.Listener
-	url      string
+	url string
 
-	mu   sync.Mutex
-	dead *atomic.Bool // of the connections made since the last silence
-	// replies counts messages down; at 0 the reply to a COMMIT is lost with its connection
-	loseCommit atomic.Bool
+	mu    sync.Mutex
+	dead  *atomic.Bool // of the connections made since the last silence
+	conns []net.Conn
+	away  bool // new connections are closed at once
+	// atCommit replaces the next reply with a COMMIT, and the connection ends then. It is used once.
+	atCommit atomic.Pointer[func(reply []byte) []byte]
 }
 
+// commitTag is PostgreSQL's message that a COMMIT has completed.
+var commitTag = []byte("C\x00\x00\x00\x0bCOMMIT\x00")
+
+// replaceCommit makes the next reply with a COMMIT the last of its connection, as changed by replace.
+func (l *lineTo) replaceCommit(replace func(reply []byte) []byte) { l.atCommit.Store(&replace) }
+
+// newLine puts a line in front of a database until the test ends.
 func newLine(t *testing.T, database string) *lineTo {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := u.Host
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = listener.Addr().String()
-	l := &lineTo{listener: listener, url: u.String(), dead: new(atomic.Bool)}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = client.Close() })
-			l.mu.Lock()
-			dead := l.dead
-			l.mu.Unlock()
-			go l.carry(client, server, dead)
+	l := &lineTo{dead: new(atomic.Bool)}
+	l.url = pgtest.Line(t, database, func(client, backend net.Conn) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.away {
+			_, _ = client.Close(), backend.Close()
+			return
 		}
-	}()
+		l.conns = append(l.conns, client)
+		go l.carry(client, backend, l.dead)
+	})
 	return l
 }
 
-func (l *lineTo) carry(client net.Conn, server string, dead *atomic.Bool) {
-	backend, err := net.Dial("tcp", server)
-	if err != nil {
-		_ = client.Close()
-		return
-	}
+func (l *lineTo) carry(client, backend net.Conn, dead *atomic.Bool) {
 	pass := func(to, from net.Conn, replies bool) {
 		buffer := make([]byte, 1<<16)
 		for {
@@ -85,8 +64,9 @@ func (l *lineTo) carry(client net.Conn, server string, dead *atomic.Bool) {
 				_, _ = to.Close(), from.Close()
 				return
 			case dead.Load():
-			case replies && l.loseCommit.Load() && strings.Contains(string(buffer[:n]), "C\x00\x00\x00\x0bCOMMIT\x00"):
-				l.loseCommit.Store(false)
+			case replies && l.atCommit.Load() != nil && bytes.Contains(buffer[:n], commitTag):
+				replace := *l.atCommit.Swap(nil)
+				_, _ = to.Write(replace(buffer[:n]))
 				_, _ = to.Close(), from.Close()
 				return
 			default:
@@ -107,6 +87,23 @@ func (l *lineTo) silence() {
 	defer l.mu.Unlock()
 	l.dead.Store(true)
 	l.dead = new(atomic.Bool)
+}
+
+// cut closes all connections, and refuses new ones until repair is called, as a server does that is down.
+func (l *lineTo) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = true
+	for _, conn := range l.conns {
+		_ = conn.Close()
+	}
+	l.conns = nil
+}
+
+func (l *lineTo) repair() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.away = false
 }
 
 // wantHealed checks that writes and reads work again within 10 s, and how long a failed write took.
@@ -141,7 +138,7 @@ func wantHealed(t *testing.T, l *Ledger) {
 
 func TestPostgresHealsAfterSilence(t *testing.T) {
 	t.Parallel()
-	line := newLine(t, postgresURL(t))
+	line := newLine(t, pgtest.Database(t))
 	l := open(t, line.url)
 	var all sync.WaitGroup
 	for range 8 { // readers that leave idle connections
@@ -155,7 +152,7 @@ func TestPostgresHealsAfterSilence(t *testing.T) {
 // After a failover the old connections may lead to a server that is read-only now.
 func TestPostgresHealsAfterReadOnly(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	l := open(t, database)
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
@@ -175,7 +172,7 @@ func TestPostgresHealsAfterReadOnly(t *testing.T) {
 
 func TestPostgresLosesTheReplyToCommit(t *testing.T) {
 	t.Parallel()
-	line := newLine(t, postgresURL(t))
+	line := newLine(t, pgtest.Database(t))
 	l := open(t, line.url)
 	p := testPayment("one")
 	record := func() (inserted bool, err error) {
@@ -185,7 +182,7 @@ func TestPostgresLosesTheReplyToCommit(t *testing.T) {
 		})
 		return inserted, err
 	}
-	line.loseCommit.Store(true)
+	line.replaceCommit(func([]byte) []byte { return nil })
 	if _, err := record(); !errors.Is(err, errUnknownOutcome) {
 		t.Errorf("got %v; want %v", err, errUnknownOutcome)
 	}
@@ -198,9 +195,9 @@ func TestPostgresLosesTheReplyToCommit(t *testing.T) {
 // An operator may have turned off the wait for the disk in the database or for its user.
 func TestPostgresWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	name := database[strings.LastIndexByte(database, '/')+1:]
-	administer(t, database, `ALTER DATABASE `+name+` SET synchronous_commit = off`)
+	pgtest.Exec(t, database, `ALTER DATABASE `+name+` SET synchronous_commit = off`)
 	l := open(t, database)
 	mustUpdate(t, l, func(tx *Tx) error {
 		rows, err := tx.db.query(`SELECT current_setting('synchronous_commit')`)
@@ -215,10 +212,10 @@ func TestPostgresWaitsForTheDisk(t *testing.T) {
 // A process that another has replaced writes nothing, even if it has not noticed.
 func TestPostgresFencesTheWriter(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	l := open(t, database)
 	insert(t, l, testPayment("before"))
-	administer(t, database, `DELETE FROM instances`)
+	pgtest.Exec(t, database, `DELETE FROM instances`)
 	err := l.Update(t.Context(), func(tx *Tx) error { return errOnly(tx.InsertPayment(testPayment("after"))) })
 	if !errors.Is(err, errLeaseLost) || !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v; want %v", err, errLeaseLost)
@@ -230,7 +227,7 @@ func TestPostgresFencesTheWriter(t *testing.T) {
 // A migration may index all payments, which takes longer than any other statement may.
 func TestPostgresMigrationTakesLong(t *testing.T) {
 	t.Parallel()
-	server, err := parsePostgres(postgresURL(t))
+	server, err := parsePostgres(pgtest.Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +254,7 @@ func TestPostgresMigrationTakesLong(t *testing.T) {
 // One update of a batch must not fail the others, whatever it does.
 func TestPostgresBatchWithCulprits(t *testing.T) {
 	t.Parallel()
-	l := open(t, postgresURL(t))
+	l := open(t, pgtest.Database(t))
 	own := errors.New("changed my mind")
 	insert(t, l, testPayment("known"))
 	for name, fn := range map[string]func(*Tx) error{

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,10 +13,15 @@ import (
 // changes. It is sent after the commit on the connection of the reports, because a notification in a
 // transaction makes all commits of the server wait for each other. A hint that is lost costs a
 // followInterval.
+//
+// Its text is the id of the sender, which need not read what it did itself. A leader that resigns adds
+// leadHint, so that the others campaign at once.
 
 const (
 	// hintChannel is the channel of the hints.
 	hintChannel = "notepay_changes"
+	// leadHint says that no instance leads.
+	leadHint = "lead"
 	// hintDelay collects the hints of commits that follow each other.
 	hintDelay = 3 * time.Millisecond
 	// listenRetry is the wait before a listener connects again.
@@ -60,12 +66,12 @@ func (i *instance) tryListen(ctx context.Context) error {
 	heard, missed := false, 0
 	for {
 		waiting, cancel := context.WithTimeout(ctx, probeTimeout)
-		_, err := conn.WaitForNotification(waiting)
+		hint, err := conn.WaitForNotification(waiting)
 		cancel()
 		switch {
 		case err == nil:
 			heard = true
-			i.hint()
+			i.heed(hint.Payload)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case conn.IsClosed():
@@ -86,6 +92,20 @@ func (i *instance) tryListen(ctx context.Context) error {
 	}
 }
 
+// heed does what a hint asks for.
+func (i *instance) heed(hint string) {
+	switch sender, about, _ := strings.Cut(hint, " "); {
+	case sender == i.id:
+	case about == leadHint:
+		i.beatNow()
+	default:
+		i.hint()
+		if len(*i.peers.Load()) == 0 {
+			i.beatNow() // or an instance that has just started gets no hints for a while
+		}
+	}
+}
+
 // steadyFor returns for how long each report has succeeded.
 func (i *instance) steadyFor() time.Duration {
 	since := i.steadySince.Load()
@@ -99,6 +119,14 @@ func (i *instance) steadyFor() time.Duration {
 func (i *instance) hint() {
 	select {
 	case i.hinted <- struct{}{}:
+	default:
+	}
+}
+
+// beatNow asks the goroutine of the reports for one.
+func (i *instance) beatNow() {
+	select {
+	case i.opens <- struct{}{}:
 	default:
 	}
 }

@@ -19,9 +19,12 @@ const (
 	beatInterval = time.Second
 	// beatTimeout bounds one report.
 	beatTimeout = 2 * time.Second
-	// aliveTime is how long an instance counts as alive after a report. A process that starts after a
-	// crash waits for the end of that time.
-	aliveTime = 5 * time.Second
+	// aliveTime is how long an instance counts as alive without a new report. A process that starts after
+	// a crash waits for that time. If the database was away, it is enough for a report that fails when the
+	// database is back, the wait after it, and one that succeeds.
+	aliveTime = beatTimeout + beatInterval + beatTimeout
+	// maxLookBreak is the longest time between two looks at the others that is no break.
+	maxLookBreak = beatTimeout
 	// aliveInterval is how often a process that starts looks whether others are alive.
 	aliveInterval = 200 * time.Millisecond
 	// startTimeout is how long a process waits while another one starts and has nothing to share yet.
@@ -105,7 +108,7 @@ type instance struct {
 	lost        chan struct{}
 	once        sync.Once     // closes lost
 	resigns     chan struct{} // asks the goroutine to give up the lead
-	opens       chan struct{} // asks the goroutine to campaign at once
+	opens       chan struct{} // asks the goroutine to report and campaign at once
 	stop        context.CancelFunc
 	ended       sync.WaitGroup
 	conn        *pgx.Conn    // nil while there is none; used by the goroutine, then by release
@@ -118,7 +121,8 @@ type instance struct {
 	followed int64         // the last change that was read; used by Follow
 
 	leadership
-	peers atomic.Pointer[[]Peer]
+	others sightings // used by join, then by the goroutine
+	peers  atomic.Pointer[[]Peer]
 }
 
 // Peer is another instance that is alive.
@@ -183,17 +187,10 @@ func join(ctx context.Context, server *postgresServer, identity Identity, clock 
 	return i, nil
 }
 
-// admission is what a process that starts has seen of another instance.
-type admission struct {
-	seen  int64 // when it was seen by the first look
-	alive bool  // it was seen again since
-}
-
 // enter waits until it is known whether other instances are alive, and then adds this one.
 func (i *instance) enter(ctx context.Context) error {
-	others := map[string]*admission{}
 	for began := time.Now(); ; {
-		entered, starting, err := i.tryEnter(ctx, others)
+		entered, err := i.tryEnter(ctx)
 		switch {
 		case isPostgres(err, lockTimeout):
 			return ErrLocked
@@ -203,7 +200,7 @@ func (i *instance) enter(ctx context.Context) error {
 			return fmt.Errorf("join the instances: %w", err)
 		case entered:
 			return nil
-		case !starting && time.Since(began) > 2*aliveTime, time.Since(began) > startTimeout:
+		case time.Since(began) > startTimeout:
 			return ErrLocked
 		}
 		select {
@@ -214,12 +211,11 @@ func (i *instance) enter(ctx context.Context) error {
 	}
 }
 
-// tryEnter adds this instance if it is known whether others are alive. starting reports that others
-// are, and that none of them is ready.
-func (i *instance) tryEnter(ctx context.Context, others map[string]*admission) (entered, starting bool, err error) {
+// tryEnter adds this instance if it is known whether others are alive, and if one of them is ready.
+func (i *instance) tryEnter(ctx context.Context) (entered bool, err error) {
 	tx, err := i.conn.Begin(ctx)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	defer func() {
 		if err != nil || !entered {
@@ -229,25 +225,20 @@ func (i *instance) tryEnter(ctx context.Context, others map[string]*admission) (
 	var older bool // whether a version of before the instances runs
 	err = tx.QueryRow(ctx, `SELECT NOT pg_try_advisory_xact_lock($1)`, int64(olderLock)).Scan(&older)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	if older { // or another process starts: it holds the lock for some milliseconds
-		return false, true, nil
+		return false, nil
 	}
 	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', '3s', true)`); err != nil {
-		return false, false, err
+		return false, err
 	}
 	if _, err := tx.Exec(ctx, createInstances); err != nil {
-		return false, false, err
+		return false, err
 	}
-	known, undecided, ready, err := i.look(ctx, tx, others)
-	switch {
-	case err != nil:
-		return false, false, err
-	case known && !ready:
-		return false, true, nil
-	case !known && undecided:
-		return false, false, nil
+	known, open, ready, err := i.look(ctx, tx)
+	if err != nil || known && !ready || !known && open {
+		return false, err
 	}
 	i.alone = !known
 	if i.alone {
@@ -258,60 +249,23 @@ func (i *instance) tryEnter(ctx context.Context, others map[string]*admission) (
 			_, err = tx.Exec(ctx, `UPDATE leader SET woke = `+databaseTime+`, until = 0`)
 		}
 		if err != nil {
-			return false, false, err
+			return false, err
 		}
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO instances (id, seen, ready, timeline, level, livemode, project, settings, name)
-		VALUES ($1, `+databaseTime+`, $2, $3, $4, $5, $6, $7, $8)`, i.id, bit(!i.alone), i.timeline, i.identity.level,
-		i.identity.Livemode, i.identity.Project, i.identity.Settings, i.identity.Name)
+	_, err = tx.Exec(ctx, `INSERT INTO instances
+		(id, seen, ready, timeline, level, livemode, project, settings, name, weak)
+		VALUES ($1, `+databaseTime+`, $2, $3, $4, $5, $6, $7, $8, 1)`, i.id, bit(!i.alone), i.timeline,
+		i.identity.level, i.identity.Livemode, i.identity.Project, i.identity.Settings, i.identity.Name)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	var ago float64
 	err = tx.QueryRow(ctx, `SELECT (`+databaseTime+` - woke)::float8 FROM leader`).Scan(&ago)
 	i.began = time.Now().Add(-time.Duration(ago) * time.Millisecond)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
-	return true, false, tx.Commit(ctx)
-}
-
-// look reads the other instances. known reports that one is alive for certain, ready that one of
-// them has started, and undecided that one may be alive. The error names what keeps this process from
-// working beside them.
-func (i *instance) look(ctx context.Context, tx pgx.Tx, others map[string]*admission) (
-	known, undecided, ready bool, err error) {
-	rows, err := tx.Query(ctx, `SELECT id, seen, `+databaseTime+`, ready, livemode, project FROM instances
-		WHERE timeline = $1`, i.timeline)
-	if err != nil {
-		return false, false, false, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id, livemode, project string
-		var seen, now, started int64
-		if err := rows.Scan(&id, &seen, &now, &started, &livemode, &project); err != nil {
-			return false, false, false, err
-		}
-		before := others[id]
-		if before == nil {
-			before = &admission{seen: seen, alive: false}
-			others[id] = before
-		}
-		before.alive = before.alive || seen != before.seen
-		switch {
-		case seen+aliveTime.Milliseconds() <= now:
-			continue
-		case !before.alive:
-			undecided = true
-			continue
-		}
-		known, ready = true, ready || started == 1
-		if err := i.fits(livemode, project); err != nil {
-			return false, false, false, err
-		}
-	}
-	return known, undecided, ready, rows.Err()
+	return true, tx.Commit(ctx)
 }
 
 // fits returns why this process cannot work beside another instance, or nil. Whether their schemas
@@ -350,7 +304,6 @@ func (i *instance) beat() {
 	}
 	if err != nil {
 		i.steadySince.Store(0)
-		i.leadership.expire(time.Now())
 		return
 	}
 	i.steadySince.CompareAndSwap(0, began.UnixNano())
@@ -376,7 +329,7 @@ func (i *instance) tryBeat(ctx context.Context, began time.Time) error {
 	}
 	asked := time.Now() // without the time to connect
 	var own, now, ahead int64
-	if err := i.conn.QueryRow(ctx, report, i.id, proposal, bit(i.weak.Load())).Scan(&own, &now, &ahead); err != nil {
+	if err := i.conn.QueryRow(ctx, report, i.id, proposal, bit(i.unfit())).Scan(&own, &now, &ahead); err != nil {
 		return err
 	}
 	if own == 0 {
@@ -386,56 +339,10 @@ func (i *instance) tryBeat(ctx context.Context, began time.Time) error {
 	if i.clock.Follow(time.UnixMilli(now), asked, time.Now(), time.Duration(ahead)*time.Millisecond) {
 		i.steadySince.Store(0) // the rows of all others look old
 	}
-	if err := i.readPeers(ctx); err != nil {
+	if err := i.findPeers(ctx); err != nil {
 		return err
 	}
 	return i.campaign(ctx, began)
-}
-
-// readPeers reads the other instances that are alive.
-func (i *instance) readPeers(ctx context.Context) error {
-	peers, err := peersOf(ctx, i.conn, i.id)
-	if err != nil {
-		return err
-	}
-	i.peers.Store(&peers)
-	// After a failure of the database every row is old.
-	if i.leadership.leads() && i.steadyFor() > time.Minute {
-		_, err = i.conn.Exec(ctx, `DELETE FROM instances WHERE seen + $1 < `+databaseTime, goneTime.Milliseconds())
-	}
-	return err
-}
-
-// peersOf reads the instances that are alive, but for one.
-func peersOf(ctx context.Context, conn *pgx.Conn, self string) ([]Peer, error) {
-	rows, err := conn.Query(ctx, `SELECT id, name, settings, weak = 1 FROM instances
-		WHERE id <> $1 AND seen + $2 > `+databaseTime+` ORDER BY name, id`, self, aliveTime.Milliseconds())
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Peer, err error) {
-		return p, row.Scan(&p.ID, &p.Name, &p.Settings, &p.Weak)
-	})
-}
-
-// Instances reads the instances that work on a PostgreSQL database now, without joining them.
-func Instances(ctx context.Context, database string) ([]Peer, error) {
-	server, err := parsePostgres(database)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
-	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, server.config)
-	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	defer hangUp(conn)
-	var joined bool // whether an instance has ever been there
-	if err := conn.QueryRow(ctx, `SELECT to_regclass('instances') IS NOT NULL`).Scan(&joined); err != nil || !joined {
-		return nil, err
-	}
-	return peersOf(ctx, conn, "")
 }
 
 // otherServer reports whether a connection leads to a server with another history. A promoted
@@ -474,7 +381,7 @@ func (i *instance) release() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 	defer cancel()
-	_, _ = i.conn.Exec(ctx, `WITH gone AS (DELETE FROM instances WHERE id = $1)
-		UPDATE leader SET until = 0 WHERE holder = $1`, i.id)
+	_, _ = i.conn.Exec(ctx, `WITH gone AS (DELETE FROM instances WHERE id = $1), `+resign,
+		i.id, hintChannel, i.id+" "+leadHint)
 	hangUp(i.conn)
 }

@@ -11,8 +11,8 @@ import (
 const (
 	// leadTime is how long the lead lasts after a report.
 	leadTime = 9 * time.Second
-	// trustTime is how long an instance trusts its own lead after the beginning of a report. It finds
-	// out within another beatTimeout and beatInterval that the time is over.
+	// trustTime is how long an instance trusts its own lead after the beginning of a report. It is shorter
+	// than leadTime, so that its work has ended when another one leads.
 	trustTime = 6 * time.Second
 )
 
@@ -23,6 +23,7 @@ type leadership struct {
 	mu       sync.Mutex
 	term     int64         // of the current lead; 0 while another leads
 	trusted  time.Time     // until then, unless a report succeeds
+	expiry   *time.Timer   // ends the lead then, whatever the reports wait for
 	resigned bool          // it does not want to lead any more
 	working  int           // calls of Lead that run
 	changed  chan struct{} // closed and replaced when term changes
@@ -34,8 +35,12 @@ type leadership struct {
 // mayLead lets the instance campaign, because the ledger is open.
 func (i *instance) mayLead() {
 	i.leadership.opened.Store(true)
-	i.opens <- struct{}{} // its capacity is one, and mayLead is called once
+	i.beatNow()
 }
+
+// unfit reports whether another instance should lead. One that still waits to migrate could not do
+// the work.
+func (i *instance) unfit() bool { return i.weak.Load() || !i.leadership.opened.Load() }
 
 // campaign takes the lead if it is free, or keeps it. Holder and term have to agree, so a lead that
 // was lost for a moment is another one. A weak instance leaves the lead to one that is not.
@@ -72,11 +77,23 @@ func (i *instance) campaign(ctx context.Context, began time.Time) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
+	l.hold(won, began.Add(trustTime))
+	return nil
+}
+
+// hold stores the result of a campaign: the term, or 0 if another instance leads.
+func (l *leadership) hold(term int64, trusted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.trusted = began.Add(trustTime)
-	l.set(won)
-	return nil
+	l.trusted = trusted
+	l.set(term)
+	switch {
+	case term == 0:
+	case l.expiry == nil:
+		l.expiry = time.AfterFunc(time.Until(trusted), l.expire)
+	default:
+		l.expiry.Reset(time.Until(trusted))
+	}
 }
 
 // set changes the term. The caller holds the lock.
@@ -90,12 +107,19 @@ func (l *leadership) set(term int64) {
 }
 
 // expire ends the lead if it was not renewed in time.
-func (l *leadership) expire(now time.Time) {
+func (l *leadership) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.After(l.trusted) {
+	l.current()
+}
+
+// current returns the term, and ends the lead if it was not renewed in time: a process that was
+// stopped must not work as the leader when it goes on. The caller holds the lock.
+func (l *leadership) current() int64 {
+	if !time.Now().Before(l.trusted) {
 		l.set(0)
 	}
+	return l.term
 }
 
 // end ends the lead.
@@ -113,13 +137,17 @@ func (i *instance) giveUpLead() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), beatTimeout)
 	defer cancel()
-	_, _ = i.conn.Exec(ctx, `UPDATE leader SET until = 0 WHERE holder = $1`, i.id)
+	_, _ = i.conn.Exec(ctx, `WITH `+resign, i.id, hintChannel, i.id+" "+leadHint)
 }
+
+// resign gives up the lead of an instance, and hints at it. It is a part of a statement.
+const resign = `resigned AS (UPDATE leader SET until = 0 WHERE holder = $1 RETURNING 1)
+	SELECT pg_notify($2, $3) FROM resigned`
 
 func (l *leadership) leads() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.term != 0
+	return l.current() != 0
 }
 
 // watch returns the current term, 0 while another instance leads, and a channel that is closed when
@@ -127,7 +155,7 @@ func (l *leadership) leads() bool {
 func (l *leadership) watch() (term int64, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.term, l.changed
+	return l.current(), l.changed
 }
 
 // Lead calls work while this instance leads, with a context that ends when it does not lead any
@@ -206,6 +234,18 @@ func (l *Ledger) Peers() []Peer {
 		return nil
 	}
 	return *l.instance.peers.Load()
+}
+
+// Share returns which of n equal parts this instance has of what all living instances share. The parts
+// are numbered from 0. On SQLite there is one.
+func (l *Ledger) Share() (number, n int) {
+	n = 1
+	for _, p := range l.Peers() {
+		if n++; p.ID < l.instance.id {
+			number++
+		}
+	}
+	return number, n
 }
 
 // Began returns the local instant since when at least one instance has worked on the ledger without

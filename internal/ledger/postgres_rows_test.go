@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
 
@@ -18,7 +19,7 @@ import (
 // order: on PostgreSQL, which combines them, and on SQLite, which does not.
 func TestPostgresCombinesRows(t *testing.T) {
 	t.Parallel()
-	combining, reference := open(t, postgresURL(t)), open(t, freshSQLite(t))
+	combining, reference := open(t, pgtest.Database(t)), open(t, freshSQLite(t))
 	const rounds, writes, payments = 60, 14, 5
 	for round := range rounds {
 		seed := rand.New(rand.NewPCG(7, uint64(round)))

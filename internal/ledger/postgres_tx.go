@@ -60,12 +60,14 @@ type postgresTx struct {
 	planned      bool                 // nestedLoops was sent
 
 	// err is the first error of a statement. The transaction can only be rolled back then.
-	err     error
-	culprit *update // whose statement failed; nil if it was no update's
-	late    bool    // the function of the culprit had gone on when its statement failed
-	fenced  bool    // another process has replaced this one
-	told    bool    // it tells the other instances of a change
-	untimed bool    // the time of the transaction is not that of the other instances
+	err       error
+	committed bool    // COMMIT was answered. What goes wrong afterwards is no error
+	broken    bool    // it went wrong, so the connection cannot be used any more
+	culprit   *update // whose statement failed; nil if it was no update's
+	late      bool    // the function of the culprit had gone on when its statement failed
+	fenced    bool    // another process has replaced this one
+	told      bool    // it tells the other instances of a change
+	untimed   bool    // the time of the transaction is not that of the other instances
 }
 
 type queued struct {
@@ -159,6 +161,8 @@ func (t *postgresTx) check(q queued, tag pgconn.CommandTag, err error) bool {
 		t.fail(q, err)
 	case q.kind == ending && tag.String() != "COMMIT":
 		t.fail(q, fmt.Errorf("COMMIT ended as %s", tag))
+	case q.kind == ending:
+		t.committed = true
 	}
 	return t.err == nil
 }
@@ -191,9 +195,14 @@ func (t *postgresTx) flush() (tag pgconn.CommandTag, err error) {
 	return tag, t.err
 }
 
-// finish ends a round trip.
+// finish ends a round trip. A server that is stopped during a commit first replies to it, and then
+// ends the connection with an error.
 func (t *postgresTx) finish(results pgx.BatchResults) {
-	if err := results.Close(); err != nil {
+	switch err := results.Close(); {
+	case err == nil:
+	case t.committed:
+		t.broken = true
+	default:
 		t.fail(queued{t.owner, immediate}, err)
 	}
 	t.queued = t.queued[:0]
@@ -244,15 +253,14 @@ func (t *postgresTx) later(k kind, query string, args []any) error {
 	return t.err
 }
 
-// commit sends COMMIT. When its reply is lost, the outcome is unknown. An error of the server means
-// that it has rolled back.
+// commit sends COMMIT. The outcome is unknown if the reply is neither COMMIT nor proof of a rollback.
+// All replies of a round trip arrive together, so that holds for an error of any statement in it.
 func (t *postgresTx) commit() {
 	t.owner = nil
 	if t.add(ending, `COMMIT`); t.err != nil {
 		return // nothing of it was sent
 	}
-	_, err := t.flush()
-	if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
+	if _, err := t.flush(); err != nil && !provesRollback(err) {
 		t.err = fmt.Errorf("%w: %w", errUnknownOutcome, err)
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"notepay/internal/payment"
 	"notepay/internal/vendortime"
 )
 
@@ -78,8 +77,9 @@ func newPostgresWriter(server *postgresServer, self *instance, clock *vendortime
 }
 
 // update hands u to the writer. A caller that goes away, or has less than lastMoment left, leaves
-// the queue. Once its update has begun, it waits for the result, which takes no longer than its
-// deadline.
+// the queue. Once its update has begun, it waits for the result. Alone the update takes no longer
+// than its deadline. A transaction that it shares may take up to loneTimeout, because it must not
+// end the others' sooner, and a caller that did not wait would not know the outcome.
 func (w *postgresWriter) update(ctx context.Context, u *update) error {
 	if err := ctx.Err(); err != nil {
 		return err // the select below picks a ready case at random
@@ -268,13 +268,10 @@ type result struct {
 func (w *postgresWriter) transact(batch []*update, how mode) (r result) {
 	timeout, statement := batchTimeout, batchStatementTimeout
 	if len(batch) == 1 {
-		timeout, statement = loneTimeout, loneTimeout
+		timeout = max(min(loneTimeout, time.Until(batch[0].deadline)), lastMoment)
+		statement = timeout
 	}
-	for _, u := range batch {
-		timeout = min(timeout, time.Until(u.deadline))
-	}
-	timeout = max(timeout, lastMoment)
-	return w.transactWithin(limits{time.Now().Add(timeout), min(statement, timeout)}, batch, how)
+	return w.transactWithin(limits{time.Now().Add(timeout), statement}, batch, how)
 }
 
 // limits bound a transaction.
@@ -304,8 +301,9 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode
 		now = &ms
 	}
 	t.begin(w.conn, how, w.self.id, limits.statement, now)
-	if how == combining && len(*w.self.peers.Load()) > 0 && tx.readCalls(w.memory) == nil {
-		r.joined = w.join(maxBatch-len(batch), limits.deadline)
+	shareable := how == combining && time.Until(limits.deadline) > batchStatementTimeout
+	if shareable && len(*w.self.peers.Load()) > 0 && tx.readCalls(w.memory) == nil {
+		r.joined = w.join(maxBatch - len(batch))
 		batch = append(batch[:len(batch):len(batch)], r.joined...)
 	}
 	began := time.Now()
@@ -328,6 +326,9 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode
 	case t.err == nil && own == nil:
 		if t.told && len(*w.self.peers.Load()) > 0 {
 			w.self.hintOthers()
+		}
+		if t.broken {
+			w.drop()
 		}
 		return r
 	case t.err == nil: // the update's function returned an error, and no statement failed
@@ -353,17 +354,12 @@ func (w *postgresWriter) transactWithin(limits limits, batch []*update, how mode
 }
 
 // join returns up to n updates that wait, without waiting for more. An update that arrives while
-// another instance writes would else wait for one more turn. The transaction then ends before the
-// first of their deadlines.
-func (w *postgresWriter) join(n int, deadline time.Time) (joined []*update) {
+// another instance writes would else wait for one more turn.
+func (w *postgresWriter) join(n int) (joined []*update) {
 	for len(joined) < n {
 		select {
 		case u := <-w.updates:
 			joined = append(joined, u)
-			if u.deadline.Before(deadline) {
-				deadline = u.deadline
-				w.setDeadline(payment.Later(deadline, time.Now().Add(lastMoment)))
-			}
 			continue
 		default:
 		}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 )
@@ -17,6 +18,12 @@ type preparedConn struct {
 	condition  *condition
 	statements map[string]*prepared
 	uses       uint64
+
+	// failed is the first error of a statement while inUpdate is true. No other statement is executed
+	// then. SQLite ends a transaction by itself after some errors, and would commit each further
+	// statement at once.
+	failed   error
+	inUpdate bool
 }
 
 type prepared struct {
@@ -28,7 +35,22 @@ func newPreparedConn(conn *sql.Conn, condition *condition) *preparedConn {
 	return &preparedConn{conn: conn, condition: condition, statements: map[string]*prepared{}}
 }
 
+// call runs the function of an update. It returns the error of a statement that failed even if the
+// function does not.
+func (c *preparedConn) call(fn func(*Tx) error, tx *Tx) error { return cmp.Or(call(fn, tx), c.failed) }
+
+// note records an error of a statement.
+func (c *preparedConn) note(err error) error {
+	if err = c.condition.note(err); c.inUpdate && c.failed == nil {
+		c.failed = err
+	}
+	return err
+}
+
 func (c *preparedConn) prepare(query string) (*prepared, error) {
+	if c.inUpdate && c.failed != nil {
+		return nil, c.failed
+	}
 	c.uses++
 	if s, ok := c.statements[query]; ok {
 		s.used = c.uses
@@ -36,12 +58,12 @@ func (c *preparedConn) prepare(query string) (*prepared, error) {
 	}
 	if len(c.statements) >= maxPrepared {
 		if err := c.closeOldest(); err != nil {
-			return nil, err
+			return nil, c.note(err)
 		}
 	}
 	s, err := c.conn.PrepareContext(context.Background(), query)
 	if err != nil {
-		return nil, c.condition.note(err)
+		return nil, c.note(err)
 	}
 	c.statements[query] = &prepared{s, c.uses}
 	return c.statements[query], nil
@@ -77,7 +99,7 @@ func (c *preparedConn) exec(query string, args ...any) (int64, error) {
 	}
 	result, err := s.Exec(args...)
 	if err != nil {
-		return 0, c.condition.note(err)
+		return 0, c.note(err)
 	}
 	return result.RowsAffected()
 }
@@ -102,7 +124,15 @@ func (c *preparedConn) query(query string, args ...any) (resultRows, error) {
 	}
 	rows, err := s.Query(args...)
 	if err != nil {
-		return nil, c.condition.note(err)
+		return nil, c.note(err)
 	}
-	return observedRows{rows, c.condition}, nil
+	return writerRows{rows, c}, nil
 }
+
+type writerRows struct {
+	*sql.Rows
+	conn *preparedConn
+}
+
+// Err returns the error that ended the rows early.
+func (r writerRows) Err() error { return r.conn.note(r.Rows.Err()) }

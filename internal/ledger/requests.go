@@ -17,7 +17,12 @@ var ErrOtherRequest = errors.New("this key was used for another request")
 // the transaction fails, the key is free again. For a key used within RequestsKept it returns
 // repeated and the stored answer. It returns ErrOtherRequest if the key belongs to another request.
 func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, err error) {
-	if err := tx.run(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
+	old := tx.Now.Add(-RequestsKept).UnixMilli()
+	err = tx.run(oldest("requests", "id", "at", pruneBatch), old+1)
+	if err == nil { // the key may be old, and not in the batch
+		err = tx.run(`DELETE FROM requests WHERE id = $1 AND at <= $2`, id, old)
+	}
+	if err != nil {
 		return "", false, fmt.Errorf("forget old requests: %w", err)
 	}
 	n, err := tx.exec(`INSERT INTO requests (id, request, answer, at) VALUES ($1, $2, '', $3)

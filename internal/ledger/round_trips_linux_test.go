@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
 
@@ -45,7 +46,7 @@ func (r *roundTrips) TraceBatchStart(ctx context.Context, c *pgx.Conn, _ pgx.Tra
 func TestPostgresRoundTrips(t *testing.T) {
 	t.Parallel()
 	trips := &roundTrips{}
-	l := opensTraced(t, postgresURL(t), trips)
+	l := opensTraced(t, pgtest.Database(t), trips)
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SaveLink(link("plink_0")) })
 	step := func(name string, want int64, fn func(*Tx) error) {
 		t.Helper()

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"notepay/internal/dsn"
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/payment"
 )
 
@@ -16,7 +19,7 @@ import (
 func schemaFixtures(t *testing.T) (numbers []string) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/schemas/[0-9]*.sql")
-	if err != nil || len(files) < 6 {
+	if err != nil || len(files) < 8 {
 		t.Fatalf("%q, %v; want the ledgers of earlier schemas", files, err)
 	}
 	for _, f := range files {
@@ -98,8 +101,8 @@ func ends() map[string]string {
 	}
 }
 
-// testEarlierSchemas migrates ledgers of earlier schemas. Their payments still read, and end as they
-// should.
+// testEarlierSchemas migrates ledgers of earlier schemas. Their rows stay, and their payments still
+// read, and end as they should.
 func testEarlierSchemas(t *testing.T, database string) {
 	for n, number := range schemaFixtures(t) {
 		t.Run(number, func(t *testing.T) {
@@ -109,7 +112,16 @@ func testEarlierSchemas(t *testing.T, database string) {
 				database = another(t, database)
 			}
 			ledgerOfSchema(t, number, database)
+			var before map[string]contents
+			if number > "013" { // which gives the rows of some tables other keys
+				before = contentsOf(t, database)
+			}
 			l := open(t, database)
+			for table, rows := range before {
+				if got := rows.read(t, l.reads.DB, table); !slices.Equal(got, rows.list) {
+					t.Errorf("%s has\n%s\nwant\n%s", table, strings.Join(got, "\n"), strings.Join(rows.list, "\n"))
+				}
+			}
 			for session, want := range ends() {
 				p, err := l.Payment(t.Context(), session)
 				if err != nil {
@@ -136,11 +148,71 @@ func testEarlierSchemas(t *testing.T, database string) {
 	}
 }
 
+// contents are the rows of a table, as texts.
+type contents struct{ columns, list []string }
+
+// contentsOf reads the tables of a ledger that a migration leaves as they are. Starting changes the
+// others.
+func contentsOf(t *testing.T, database string) map[string]contents {
+	t.Helper()
+	db, err := sql.Open("sqlite", database)
+	list := tablesOfSQLite
+	if dsn.IsPostgres(database) {
+		db, err = sql.Open("pgx", database)
+		list = `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()`
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	all := map[string]contents{}
+	for _, table := range names(t, db, list) {
+		if slices.Contains([]string{"payments", "facts", "cursors", "migrations", "instances", "leader"}, table) {
+			continue
+		}
+		rows, err := db.Query(`SELECT * FROM ` + table + ` LIMIT 0`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c contents
+		c.columns, err = rows.Columns()
+		if err := errors.Join(err, rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+		c.list = c.read(t, db, table)
+		all[table] = c
+	}
+	return all
+}
+
+// read reads the columns of the table.
+func (c contents) read(t *testing.T, db *sql.DB, table string) (list []string) {
+	t.Helper()
+	columns := `"` + strings.Join(c.columns, `", "`) + `"`
+	rows, err := db.Query(`SELECT ` + columns + ` FROM ` + table + ` ORDER BY ` + columns)
+	list, err = all(rows, err, func(s scanner) (string, error) {
+		values := make([]any, len(c.columns))
+		for i := range values {
+			values[i] = new(sql.NullString)
+		}
+		err := s.Scan(values...)
+		text := ""
+		for i, v := range values {
+			text += c.columns[i] + "=" + v.(*sql.NullString).String + " "
+		}
+		return text, err
+	})
+	if err != nil {
+		t.Fatalf("read %s: %v", table, err)
+	}
+	return list
+}
+
 // another returns a new database of the same kind.
 func another(t *testing.T, database string) string {
 	t.Helper()
 	if dsn.IsPostgres(database) {
-		return postgresURL(t)
+		return pgtest.Database(t)
 	}
 	return freshSQLite(t)
 }

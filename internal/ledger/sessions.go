@@ -67,10 +67,11 @@ func scanSession(s scanner) (x Session, err error) {
 // an event may report only then that the session was paid.
 const SessionsKept = 31 * 24 * time.Hour
 
-// AddSession stores a session before the customer gets its URL. It deletes sessions that ended more
-// than SessionsKept ago.
+// AddSession stores a session before the customer gets its URL. It deletes a batch of the sessions that
+// ended more than SessionsKept ago.
 func (tx *Tx) AddSession(s Session) error {
-	if err := tx.run(`DELETE FROM sessions WHERE ends_at < $1`, tx.Now.Add(-SessionsKept).UnixMilli()); err != nil {
+	err := tx.run(oldest("sessions", "id", "ends_at", pruneBatch), tx.Now.Add(-SessionsKept).UnixMilli())
+	if err != nil {
 		return err
 	}
 	return tx.run(

@@ -69,10 +69,10 @@ func (o Opening) openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, err
 		err = files.watch()
 	}
 	if err != nil {
-		shared.tx.db.(*preparedConn).close()
+		shared.conn().close()
 		return nil, errors.Join(err, shared.close())
 	}
-	go shared.run(shared.tx.db.(*preparedConn))
+	go shared.run(shared.conn())
 	reads, err := sql.Open("sqlite", fileURI(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
 	if err != nil {
 		shared.stop()
@@ -237,7 +237,7 @@ func (w *sharedWriter) commit(batch []*update) {
 	}
 	err := w.alone(func(tx *Tx) error {
 		for _, u := range batch {
-			if err := call(u.fn, tx); err != nil {
+			if err := w.conn().call(u.fn, tx); err != nil {
 				return &closureError{err}
 			}
 		}
@@ -261,7 +261,11 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := call(fn, &w.tx); err != nil {
+	conn := w.conn()
+	conn.inUpdate, conn.failed = true, nil
+	err := conn.call(fn, &w.tx)
+	conn.inUpdate, conn.failed = false, nil
+	if err != nil {
 		_, rollbackErr := w.tx.exec("ROLLBACK")
 		w.tx.memory.rollback()
 		w.reuseLog(err)
@@ -281,6 +285,8 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	}
 	return nil
 }
+
+func (w *sharedWriter) conn() *preparedConn { return w.tx.db.(*preparedConn) }
 
 // reuseLog moves SQLite's log into the file after a write failed for lack of space. The next write
 // then starts at the beginning of the log and needs no new space. Otherwise the log is moved only

@@ -45,7 +45,7 @@ func (tx *Tx) expect(query string, args ...any) (bool, error) { return tx.db.exp
 
 func (tx *Tx) run(query string, args ...any) error { return tx.db.run(query, args...) }
 
-// all reads every row of a query with scan. It closes rows.
+// all reads every row of a query with scan, or returns an error and no rows. It closes rows.
 func all[T any](rows resultRows, err error, scan func(scanner) (T, error)) (list []T, _ error) {
 	if unstorable(err) {
 		return nil, nil // no row can hold the requested text
@@ -61,7 +61,10 @@ func all[T any](rows resultRows, err error, scan func(scanner) (T, error)) (list
 		}
 		list = append(list, t)
 	}
-	return list, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // one reads the only row of a query, or returns ErrNotFound.

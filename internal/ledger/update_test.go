@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func testUpdate(t *testing.T, database string) {
@@ -35,6 +36,44 @@ func testUpdate(t *testing.T, database string) {
 	}
 	wantNoFact(t, l, "half")
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("whole", tx.Now) })
+}
+
+// A function that goes on after a failed statement changes nothing, and its update fails. The database
+// may have ended the transaction. The other updates of the batch are not affected.
+func testStatementAfterAFailure(t *testing.T, database string) {
+	l := open(t, database)
+	hold := make(chan struct{})
+	go func() { // so that the others wait together
+		_ = l.Update(context.Background(), func(*Tx) error { <-hold; return nil })
+	}()
+	var all sync.WaitGroup
+	for n := range 3 {
+		all.Go(func() {
+			err := l.Update(t.Context(), func(tx *Tx) error {
+				if n != 1 {
+					return tx.SetMeta(fmt.Sprint("beside ", n), tx.Now)
+				}
+				_, _ = tx.exec(`INSERT INTO cursors (name, value) VALUES (NULL, $1)`, "x")
+				_ = tx.SetMeta("after a failure", tx.Now)
+				if at, err := tx.Meta("after a failure"); err == nil || errors.Is(err, ErrNotFound) {
+					t.Errorf("a read after a failure: %v, %v; want the failure", at, err)
+				}
+				return nil
+			})
+			if failed := constraint(err) != ""; failed != (n == 1) {
+				t.Errorf("update %d: %v", n, err)
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond)
+	close(hold)
+	all.Wait()
+	wantNoFact(t, l, "after a failure")
+	for _, n := range []int{0, 2} {
+		if _, err := l.Meta(t.Context(), fmt.Sprint("beside ", n)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func wantNoFact(t *testing.T, l *Ledger, name string) {

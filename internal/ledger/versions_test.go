@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/ledger/pgtest"
 	"notepay/internal/vendortime"
 )
 
@@ -79,7 +80,7 @@ func testProgramsOfOtherLevels(t *testing.T, database string) {
 // Instances go on while a program that adds to the schema starts beside them. They may even restart.
 func TestInstancesExpand(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	today, next, _ := programs(t)
 	old, err := openedBy(t, today, database)
 	if err != nil {
@@ -111,7 +112,7 @@ func TestInstancesExpand(t *testing.T) {
 // A program whose schema older ones cannot use waits for them, and says for whom.
 func TestInstancesContract(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	today, next, last := programs(t)
 	old, err := openedBy(t, today, database)
 	if err != nil {
@@ -163,7 +164,7 @@ func TestInstancesContract(t *testing.T) {
 // An instance that stood still while the schema changed under it writes nothing any more.
 func TestInstanceThatSleptThroughAMigration(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	today, next, last := programs(t)
 	slept, err := openedBy(t, today, database)
 	if err != nil {
@@ -187,7 +188,7 @@ func TestInstanceThatSleptThroughAMigration(t *testing.T) {
 // a long read takes.
 func TestInstancesMigrationWaitsForALock(t *testing.T) {
 	t.Parallel()
-	database := postgresURL(t)
+	database := pgtest.Database(t)
 	today, next, _ := programs(t)
 	old, err := openedBy(t, today, database)
 	if err != nil {

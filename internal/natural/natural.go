@@ -7,44 +7,63 @@ package natural
 import (
 	"cmp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
-// maxDigits bounds the length of a number in a key. Longer ones are in order by their first digits.
-const maxDigits = 0xffff
-
 // Compare compares two names by their numbers, without case. Names that differ only in case or in
-// leading zeros are in the order of their bytes.
+// leading zeros are in the order of their bytes. It allocates nothing, so that lists of all machines
+// are sorted quickly.
 func Compare(a, b string) int {
-	if a == b {
-		return 0
+	x, y := a, b
+	for x != "" && y != "" {
+		if isDigit(x[0]) && isDigit(y[0]) {
+			var m, n string
+			m, x = number(x)
+			n, y = number(y)
+			if len(m) != len(n) {
+				return cmp.Compare(len(m), len(n))
+			}
+			if m != n {
+				return strings.Compare(m, n)
+			}
+			continue
+		}
+		var r, s rune
+		r, x = letter(x)
+		s, y = letter(y)
+		if r != s {
+			return cmp.Compare(r, s)
+		}
 	}
-	return cmp.Or(strings.Compare(Key(a), Key(b)), strings.Compare(a, b))
+	switch {
+	case x != "":
+		return 1
+	case y != "":
+		return -1
+	}
+	return strings.Compare(a, b)
 }
 
-// Key returns a text whose bytes are in the order of the names, for lists that are sorted often. It
-// puts the length of each number in front of its digits, without leading zeros.
-func Key(name string) string {
-	name = strings.ToLower(name)
-	var key strings.Builder
-	key.Grow(len(name) + 6)
-	for name != "" {
-		text := strings.IndexAny(name, "0123456789")
-		if text < 0 {
-			key.WriteString(name)
-			break
-		}
-		key.WriteString(name[:text])
-		digits := name[text:]
-		if rest := strings.TrimLeft(digits, "0123456789"); rest != "" {
-			digits = digits[:len(digits)-len(rest)]
-		}
-		name = name[text+len(digits):]
-		number := strings.TrimLeft(digits, "0")
-		length := min(len(number), maxDigits)
-		key.WriteByte('0') // so that a number is where a digit would be
-		key.WriteByte(byte(length >> 8))
-		key.WriteByte(byte(length))
-		key.WriteString(number)
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// number returns the number at the beginning of a text, without leading zeros, and what follows it.
+func number(text string) (digits, rest string) {
+	end := 0
+	for end < len(text) && isDigit(text[end]) {
+		end++
 	}
-	return key.String()
+	return strings.TrimLeft(text[:end], "0"), text[end:]
+}
+
+// letter returns the first character of a text in lower case, and what follows it.
+func letter(text string) (r rune, rest string) {
+	switch c := text[0]; {
+	case 'A' <= c && c <= 'Z':
+		return rune(c - 'A' + 'a'), text[1:]
+	case c < utf8.RuneSelf:
+		return rune(c), text[1:]
+	}
+	r, n := utf8.DecodeRuneInString(text)
+	return unicode.ToLower(r), text[n:]
 }

@@ -31,6 +31,12 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestCompareAllocatesNothing(t *testing.T) { // not parallel: allocations are counted
+	if n := testing.AllocsPerRun(100, func() { natural.Compare("Wäscher 0012 A", "wäscher 12 B") }); n != 0 {
+		t.Errorf("a comparison allocates %v times; want never", n)
+	}
+}
+
 func sign(n int) int { return min(max(n, -1), 1) }
 
 func FuzzCompare(f *testing.F) {

@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -54,8 +53,7 @@ type Client struct {
 	http   *http.Client
 	token  tokens
 
-	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as last read
-	spellings  uid.Spellings
+	spellings uid.Spellings
 }
 
 // New returns a client of Notehub.

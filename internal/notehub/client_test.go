@@ -151,7 +151,7 @@ func TestReadsWaitForASlotAndClaimedCallsDoNot(t *testing.T) {
 		},
 		"fleets": {
 			true,
-			func(h *testHub) error { _, err := h.client.FleetVariables(context.Background()); return err },
+			func(h *testHub) error { _, _, err := h.client.FleetVariables(context.Background()); return err },
 		},
 		"a device": {true, func(h *testHub) error {
 			_, err := h.client.DeviceVariables(context.Background(), fixture.Washer)

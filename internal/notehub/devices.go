@@ -70,7 +70,7 @@ func decodeDevice(raw json.RawMessage) (d ledger.Device, odd []oddRecord, err er
 
 // Devices lists the devices to sell on. Only a nil error means that the list is complete. It reads
 // pages until has_more is false, whatever their length. An odd device does not hide the others: its
-// Problem says what is wrong with it. A device without a UID is left out.
+// Problem says what is wrong with it. A record without a UID is Unreadable, and its UID is "".
 func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err error) {
 	path := "/devices"
 	if n.config.Fleet != "" {
@@ -95,6 +95,7 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 				fields = []oddRecord{{id: fmt.Sprintf("page %d, %s", page, place(i)), field: "uid"}}
 				sum := sha256.Sum256(raw)
 				seen[string(sum[:])] = true // a page of such records is one that was not read before
+				d = ledger.Device{Name: fields[0].id, Unreadable: true, Problem: "Notehub's record has no uid."}
 			} else if d.UID, d.Spelled = n.spellings.Split(d.UID); !uid.Valid(d.UID) && !seen[d.UID] {
 				d.Unreadable = true
 				d.Problem = strings.TrimSpace(
@@ -105,9 +106,9 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 				continue
 			}
 			odd = append(odd, fields...)
+			devices = append(devices, d)
 			if err == nil {
 				seen[d.UID] = true
-				devices = append(devices, d)
 			}
 		}
 		switch {

@@ -18,26 +18,23 @@ func (n *Client) ProjectVariables(ctx context.Context) (map[string]string, error
 	return n.variables(ctx, call{path: "/environment_variables"})
 }
 
-// FleetVariables reads the environment variables of all fleets in one call, by fleet UID. A fleet
-// with an odd record keeps the variables that were read last. If they could never be read, the fleet
-// takes no payments, because its price would be a guess.
-func (n *Client) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
+// FleetVariables reads the environment variables of all fleets in one call, by fleet UID. The map of
+// a fleet whose variables could not be decoded is nil. If complete is false the list has a record
+// without a UID, which may be any fleet that is missing.
+func (n *Client) FleetVariables(
+	ctx context.Context,
+) (fleets map[string]map[string]string, complete bool, err error) {
 	var records []json.RawMessage
-	err := n.read(ctx, call{path: "/fleets", decode: func(text []byte) (err error) {
+	err = n.read(ctx, call{path: "/fleets", decode: func(text []byte) (err error) {
 		records, err = decodeList(text, "fleets")
 		return err
 	}})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var known map[string]map[string]string
-	if last := n.lastFleets.Load(); last != nil {
-		known = *last
-	}
-	fleets, odd := decodeFleets(records, known)
+	fleets, complete, odd := decodeFleets(records)
 	n.Odd.set("Notehub's fleets", odd...)
-	n.lastFleets.Store(&fleets)
-	return fleets, nil
+	return fleets, complete, nil
 }
 
 // DeviceVariables reads the environment variables that are set on the device itself, without the
@@ -86,15 +83,12 @@ func decodeVariables(raw json.RawMessage) (map[string]string, error) {
 	return variables, nil
 }
 
-// decodeFleets decodes the list of fleets into their variables by UID. An odd record keeps the
-// variables that it has in known, the result of the last read. A fleet whose variables could never
-// be read takes no payments, because its price would be a guess.
+// decodeFleets decodes the list of fleets into their variables by UID. The map of a fleet with odd
+// variables is nil. complete is false if a record has no UID.
 func decodeFleets(
 	records []json.RawMessage,
-	known map[string]map[string]string,
-) (fleets map[string]map[string]string, odd []oddRecord) {
-	fleets = make(map[string]map[string]string, len(records))
-	unnamed := false
+) (fleets map[string]map[string]string, complete bool, odd []oddRecord) {
+	fleets, complete = make(map[string]map[string]string, len(records)), true
 	for i, raw := range records {
 		var fields struct {
 			UID       json.RawMessage `json:"uid"`
@@ -103,41 +97,25 @@ func decodeFleets(
 		}
 		var uid string
 		if json.Unmarshal(raw, &fields) != nil || !field(fields.UID, &uid) || uid == "" {
-			unnamed = true
+			complete = false
 			odd = append(odd, oddRecord{id: place(i), field: "uid"})
 			continue
 		}
-		var label string
-		if json.Unmarshal(fields.Label, &label) != nil {
-			label = "" // the console shows the UID
-		}
-		named := func(variables map[string]string) map[string]string {
-			variables = maps.Clone(variables)
-			delete(variables, terms.FleetLabel)
-			if label != "" {
-				variables[terms.FleetLabel] = label
-			}
-			return variables
-		}
-		fleets[uid] = named(map[string]string{})
-		if isNull(fields.Variables) {
-			continue
-		}
-		variables, err := decodeVariables(fields.Variables)
-		if err != nil {
-			odd = append(odd, oddRecord{id: displayID(uid), field: "environment_variables"})
-			if variables = known[uid]; variables == nil {
-				variables = map[string]string{"payment_enabled": "unreadable"}
+		variables := map[string]string{}
+		if !isNull(fields.Variables) {
+			var err error
+			if variables, err = decodeVariables(fields.Variables); err != nil {
+				odd = append(odd, oddRecord{id: displayID(uid), field: "environment_variables"})
+				fleets[uid] = nil
+				continue
 			}
 		}
-		fleets[uid] = named(variables)
+		delete(variables, terms.FleetLabel)
+		var label string // the console shows the UID of a fleet without one
+		if json.Unmarshal(fields.Label, &label) == nil && label != "" {
+			variables[terms.FleetLabel] = label
+		}
+		fleets[uid] = variables
 	}
-	if unnamed { // it may be any fleet that is missing now
-		for uid, variables := range known {
-			if _, listed := fleets[uid]; !listed {
-				fleets[uid] = variables
-			}
-		}
-	}
-	return fleets, odd
+	return fleets, complete, odd
 }

@@ -29,7 +29,7 @@ func TestVariablesHaveLowerCaseNames(t *testing.T) {
 		if want := map[string]string{"stripe_price_id": "price_Small", "other": "X"}; !maps.Equal(got, want) {
 			t.Errorf("the project has %v; want %v", got, want)
 		}
-		fleets, err := h.client.FleetVariables(t.Context())
+		fleets, _, err := h.client.FleetVariables(t.Context())
 		fixture.Meant(t, "fleets", err, upstream.OK)
 		one := map[string]string{"payment_enabled": "false", terms.FleetLabel: "Laundry"}
 		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], one) ||
@@ -78,7 +78,7 @@ func TestVariablesFailsWithoutVariables(t *testing.T) {
 			}
 			project, err := h.client.ProjectVariables(t.Context())
 			fixture.Meant(t, row.name+", project", err, row.want)
-			fleets, err := h.client.FleetVariables(t.Context())
+			fleets, _, err := h.client.FleetVariables(t.Context())
 			fixture.Meant(t, row.name+", fleets", err, row.want)
 			device, err := h.client.DeviceVariables(t.Context(), fixture.Washer)
 			fixture.Meant(t, row.name+", device", err, row.want)
@@ -113,31 +113,33 @@ func TestFleetVariablesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		read := func(fleets string) map[string]map[string]string {
+		read := func(fleets string) (variables map[string]map[string]string, complete bool) {
 			h.Next(fixture.HubFleets, sandbox.Outcome{Status: 200, Body: `{"fleets":[` + fleets + `]}`})
-			variables, err := h.client.FleetVariables(t.Context())
+			variables, complete, err := h.client.FleetVariables(t.Context())
 			fixture.Meant(t, fleets, err, upstream.OK)
-			return variables
+			return variables, complete
 		}
 		const good = `{"uid":"fleet:1","environment_variables":{"a":"1"}}`
-		for _, odd := range []string{`7`, `null`, `{"uid":7}`, `{"label":"x"}`} {
-			if got := read(odd + "," + good); len(got) != 1 || got["fleet:1"]["a"] != "1" {
-				t.Errorf("with %s: %v; want the other fleet", odd, got)
+		for _, odd := range []string{
+			`7`, `null`, `{"uid":7}`, `{"label":"x"}`, `{"uid":null,"environment_variables":{}}`,
+		} {
+			if got, complete := read(odd + "," + good); len(got) != 1 || got["fleet:1"]["a"] != "1" || complete {
+				t.Errorf("with %s: %v, complete %v; want the other fleet of an incomplete list", odd, got, complete)
 			}
 		}
-		if got := read(good + `,{"uid":"fleet:2",` +
-			`"environment_variables":"x"}`); got["fleet:2"]["payment_enabled"] != "unreadable" {
-			t.Errorf("%v; want a fleet that could never be read to be out of sale", got)
+		for _, odd := range []string{`"x"`, `[]`, `7`} {
+			got, complete := read(good + `,{"uid":"fleet:2","label":"x","environment_variables":` + odd + `}`)
+			variables, listed := got["fleet:2"]
+			if len(got) != 2 || !listed || variables != nil || !complete {
+				t.Errorf("with %s: %v, complete %v; want fleet:2 listed without variables", odd, got, complete)
+			}
 		}
-		read(good + `,{"uid":"fleet:2","environment_variables":{"b":"2"}}`)
-		if got := read(good + `,{"uid":"fleet:2","environment_variables":[]}`); got["fleet:2"]["b"] != "2" {
-			t.Errorf("%v; want what was known of fleet:2", got)
+		got, complete := read(good + `,{"uid":"fleet:2","environment_variables":null},{"uid":"fleet:3"}`)
+		if len(got) != 3 || got["fleet:2"] == nil || got["fleet:3"] == nil || !complete {
+			t.Errorf("%v, complete %v; want two fleets that set nothing", got, complete)
 		}
-		if got := read(`{"environment_variables":{}},` + good); got["fleet:2"]["b"] != "2" {
-			t.Errorf("%v; want fleet:2 kept, for the nameless one may be it", got)
-		}
-		if got := read(good); len(got) != 1 {
-			t.Errorf("%v; want fleet:2 gone", got)
+		if got, complete := read(good); len(got) != 1 || !complete {
+			t.Errorf("%v, complete %v; want one fleet", got, complete)
 		}
 	})
 }

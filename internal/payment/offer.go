@@ -18,18 +18,20 @@ func priceMatches(p Payment, s CheckoutSession, offer Offer) bool {
 	case offer.Currency == "" || free:
 		return true
 	case s.PriceCurrency != "":
-		return strings.EqualFold(s.PriceCurrency, offer.Currency) && s.PriceAmount == offer.Amount
+		return strings.EqualFold(s.PriceCurrency, offer.Currency) &&
+			(s.PriceAmount == offer.Amount || taxed(s.PriceSubtotal, s.PriceAmount, offer.Amount))
 	case strings.EqualFold(p.Currency, offer.Currency):
-		return full == offer.Amount || taxed(s, full, offer.Amount)
+		return full == offer.Amount || taxed(s.Subtotal, full, offer.Amount)
 	}
 	if amount, ok := optionAmount(offer.CurrencyOptions, p.Currency); ok {
-		return full == amount || taxed(s, full, amount)
+		return full == amount || taxed(s.Subtotal, full, amount)
 	}
 	return s.ShownCurrency != "" && strings.EqualFold(s.ShownCurrency, p.Currency)
 }
 
-// taxed reports whether Stripe added taxes or shipping to a price, so that the customer paid more.
-func taxed(s CheckoutSession, full, price int64) bool { return full > price && s.Subtotal == price }
+// taxed reports whether Stripe added taxes or shipping to a price, so that the customer paid more. The
+// subtotal is without them.
+func taxed(subtotal, full, price int64) bool { return full > price && subtotal == price }
 
 // optionAmount returns the price's own amount in another currency, if it has one.
 func optionAmount(options, currency string) (int64, bool) {

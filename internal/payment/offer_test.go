@@ -33,6 +33,26 @@ func TestPriceMatches(t *testing.T) {
 		"converted, and by chance as an option": {
 			400, "usd", CheckoutSession{PriceAmount: 1, PriceCurrency: "eur"}, false,
 		},
+		"converted from the price, with taxes": {
+			491, "usd", CheckoutSession{Subtotal: 412, PriceAmount: 417, PriceSubtotal: 350,
+				PriceCurrency: "eur"}, true,
+		},
+		"converted from twice the price, with taxes": {
+			982, "usd", CheckoutSession{Subtotal: 824, PriceAmount: 834, PriceSubtotal: 700,
+				PriceCurrency: "eur"}, false,
+		},
+		"converted from less than the sum of prices": {
+			412, "usd", CheckoutSession{Subtotal: 824, PriceAmount: 100, PriceSubtotal: 350,
+				PriceCurrency: "eur"}, false,
+		},
+		"converted from another currency, with taxes": {
+			491, "usd", CheckoutSession{Subtotal: 350, PriceAmount: 417, PriceSubtotal: 350,
+				PriceCurrency: "cad"}, false,
+		},
+		"converted, with taxes, and the charged sum is the price": {
+			491, "usd", CheckoutSession{Subtotal: 350, PriceAmount: 417, PriceSubtotal: 300,
+				PriceCurrency: "eur"}, false,
+		},
 		"a discount":                               {250, "eur", CheckoutSession{Discount: 100}, true},
 		"a discount of another amount":             {100, "eur", CheckoutSession{Discount: 100}, false},
 		"a discount of an option":                  {350, "usd", CheckoutSession{Discount: 50}, true},

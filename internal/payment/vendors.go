@@ -105,6 +105,7 @@ type CheckoutSession struct {
 	// Currency; 0 if unknown.
 	Subtotal      int64
 	PriceAmount   int64  // in the price's currency and before a discount, if Stripe converted Amount from it
+	PriceSubtotal int64  // like Subtotal, in PriceCurrency
 	PriceCurrency string // "" without a conversion
 	ShownCurrency string // the currency shown to the customer, "" if it is Currency
 

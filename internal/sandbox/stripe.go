@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -52,6 +53,7 @@ type Stripe struct {
 	running    context.Context // ends with Close
 	stop       context.CancelFunc
 	background sync.WaitGroup // deliveries
+	posting    atomic.Int64   // webhooks on the wire
 
 	mu          sync.Mutex // guards the fields below
 	base        string

@@ -29,10 +29,18 @@ type Event struct {
 type event struct {
 	Event
 	object  json.RawMessage
-	waiting map[*endpoint]bool // endpoints that receive the event; true until they answer 2xx
+	waiting map[*endpoint]bool // endpoints that receive the event; true until they answer 2xx; nil: none
 
 	rendered int    // value of pending_webhooks in Body
 	envelope object // envelope given to EmitEnvelope; nil for an event of this account
+}
+
+// wait records whether an endpoint has still to accept the event.
+func (e *event) wait(to *endpoint, waits bool) {
+	if e.waiting == nil {
+		e.waiting = make(map[*endpoint]bool)
+	}
+	e.waiting[to] = waits
 }
 
 // pending returns how many endpoints have not accepted the event.
@@ -87,16 +95,38 @@ func (s *Stripe) SetEndpoint(url string, secrets ...string) {
 }
 
 // Events returns all events, oldest first.
-func (s *Stripe) Events() []Event {
+func (s *Stripe) Events() []Event { return s.EventsAfter("") }
+
+// EventsAfter returns the events after the one with an id, oldest first. For an id that is not known,
+// like "", it returns all.
+func (s *Stripe) EventsAfter(id string) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	events := make([]Event, 0, len(s.events.order))
-	for _, e := range s.events.order {
+	order := s.events.order
+	if at, ok := s.events.ids[id]; ok {
+		order = order[at-s.events.forgotten+1:]
+	}
+	events := make([]Event, 0, len(order))
+	for _, e := range order {
 		view := e.Event
 		view.Acked = e.acked()
 		events = append(events, view)
 	}
 	return events
+}
+
+// LastEvent returns the id of the newest event, or "".
+func (s *Stripe) LastEvent() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastEvent()
+}
+
+func (s *Stripe) lastEvent() string {
+	if len(s.events.order) == 0 {
+		return ""
+	}
+	return s.events.order[len(s.events.order)-1].ID
 }
 
 func (e *event) acked() bool { return len(e.waiting) > 0 && e.pending() == 0 }
@@ -107,6 +137,10 @@ func (s *Stripe) Settled() bool {
 	defer s.mu.Unlock()
 	return s.outstanding == 0
 }
+
+// Posting returns how many webhooks are being sent: their endpoints have not answered, or the answers
+// do not count yet. Retries that wait do not count.
+func (s *Stripe) Posting() int { return int(s.posting.Load()) }
 
 // Send delivers an event again, with a new signature, to the endpoint of SetEndpoint, even if the
 // event was lost. It returns the endpoint's status. Automatic retries continue.
@@ -154,7 +188,7 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		if err != nil {
 			panic(fmt.Sprintf("sandbox: encode %s: %v", made.kind, err))
 		}
-		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
+		e := &event{object: snapshot}
 		e.ID, e.Type, e.ObjectID, e.Created = timedID("evt_1", s.Now()), made.kind, made.id, s.Now()
 		if made.id == "" {
 			e.envelope = made.object
@@ -164,7 +198,8 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		for _, to := range s.endpoints {
 			if made.kind != listedOnly && to.URL != "" && !to.Disabled &&
 				(slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
-				wanted, e.waiting[to] = append(wanted, to), true // a lost event stays pending
+				wanted = append(wanted, to)
+				e.wait(to, true) // a lost event stays pending
 			}
 		}
 		e.Body, e.rendered = s.eventBody(e, s.config.APIVersion), e.pending()
@@ -191,7 +226,7 @@ func (s *Stripe) EmitEnvelope(envelope map[string]any) (id string) {
 	defer s.mu.Unlock()
 	kind, _ := envelope["type"].(string)
 	s.emit(send{kind: kind, object: maps.Clone(envelope), delivered: true})
-	return s.events.order[len(s.events.order)-1].ID
+	return s.lastEvent()
 }
 
 // eventBody renders an event as webhooks carry it.
@@ -289,9 +324,11 @@ var errNowhere = errors.New("no endpoint")
 // post makes one attempt with a new timestamp and signatures. Only 2xx is success, and redirects
 // are not followed.
 func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
+	s.posting.Add(1)
+	defer s.posting.Add(-1)
 	s.mu.Lock()
 	url, secrets, body := to.URL, to.Secrets, e.Body
-	if pending := e.pending(); to.Version != "" || pending != e.rendered {
+	if pending := e.pending(); body == nil || to.Version != "" || pending != e.rendered {
 		body = s.eventBody(e, cmp.Or(to.Version, s.config.APIVersion))
 	}
 	gone := url == "" || to.Disabled
@@ -317,7 +354,7 @@ func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	_ = answer.Body.Close()
 	if answer.StatusCode/100 == 2 {
 		s.mu.Lock()
-		e.waiting[to] = false
+		e.wait(to, false)
 		s.mu.Unlock()
 	}
 	return answer.StatusCode, nil

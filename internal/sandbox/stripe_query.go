@@ -301,24 +301,41 @@ func (e expansion) into(name string) (expansion, bool) {
 	return inner, found
 }
 
-// shelf keeps the objects of one kind in the order of their creation. They are never removed.
+// shelf keeps the objects of one kind in the order of their creation. Only forget removes any.
 type shelf[T any] struct {
-	order []*T
-	ids   map[string]int
+	order     []*T
+	names     []string       // ids of the objects in order
+	ids       map[string]int // positions, counting those that were forgotten
+	forgotten int
 }
 
 func (s *shelf[T]) put(id string, made *T) {
 	if s.ids == nil {
 		s.ids = make(map[string]int)
 	}
-	s.ids[id] = len(s.order)
-	s.order = append(s.order, made)
+	s.ids[id] = s.forgotten + len(s.order)
+	s.order, s.names = append(s.order, made), append(s.names, id)
+}
+
+// forget removes the oldest objects, up to the first that is not old.
+func (s *shelf[T]) forget(old func(*T) bool) {
+	n := slices.IndexFunc(s.order, func(o *T) bool { return !old(o) })
+	if n < 0 {
+		n = len(s.order)
+	}
+	if n == 0 {
+		return
+	}
+	for _, id := range s.names[:n] {
+		delete(s.ids, id)
+	}
+	s.order, s.names, s.forgotten = slices.Clone(s.order[n:]), slices.Clone(s.names[n:]), s.forgotten+n
 }
 
 // get returns an object, or nil.
 func (s *shelf[T]) get(id string) *T {
 	if i, ok := s.ids[id]; ok {
-		return s.order[i]
+		return s.order[i-s.forgotten]
 	}
 	return nil
 }
@@ -350,7 +367,7 @@ func listPage[T any](
 		case name == "ending_before":
 			step = 1
 		}
-		from = at + step
+		from = at - s.forgotten + step
 	}
 	inner, _ := q.expand.into("data")
 	data := make([]object, 0, limit)

@@ -107,7 +107,7 @@ func writeSettings(file string, settings []setting) (err error) {
 		content += "\n"
 	}
 	for _, s := range settings {
-		line := regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?` + s.name + `[ \t]*[=:].*$`)
+		line := regexp.MustCompile(`(?m)^[ \t]*` + s.name + `[ \t]*=.*$`)
 		text := s.line()
 		if at := line.FindAllStringIndex(content, -1); len(at) > 0 {
 			last := at[len(at)-1] // the last of several lines counts

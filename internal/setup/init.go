@@ -422,8 +422,13 @@ func (w *wizard) machines(ctx context.Context) error {
 		w.set("CONFIRM_WITHIN", "0")
 		return w.save()
 	}
-	if s.ConfirmWithin == 0 {
-		w.set("CONFIRM_WITHIN", "2m")
+	_, why, err := w.load("CONFIRM_WITHIN")
+	if err != nil {
+		return err
+	}
+	if s.ConfirmWithin == 0 || why != "" {
+		w.set("CONFIRM_WITHIN", s.SuggestConfirmWithin())
+		w.say("  They have %s to confirm (CONFIRM_WITHIN). Then the money goes back.", s.SuggestConfirmWithin())
 	}
 	if err := w.save(); err != nil || check.Loopback(s.PublicURL) {
 		return err

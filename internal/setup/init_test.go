@@ -199,6 +199,27 @@ func TestInitWithAPersonalAccessTokenAndNoDevice(t *testing.T) {
 	if !strings.Contains(out, "Connect a Notecard") {
 		t.Error("nothing says that a device is left to do")
 	}
+	if values["CONFIRM_WITHIN"] != "10m" {
+		t.Errorf("CONFIRM_WITHIN is %q; want the 10m until a payment is seen", values["CONFIRM_WITHIN"])
+	}
+	if _, err := config.Load(b.file, func(name string) string { return b.env[name] }); err != nil {
+		t.Errorf("what init wrote cannot be loaded: %v", err)
+	}
+}
+
+// A file that once had webhooks keeps its CONFIRM_WITHIN until init finds it too short.
+func TestInitRaisesAConfirmationTimeThatIsTooShort(t *testing.T) {
+	t.Parallel()
+	b := newBeginner(t)
+	if _, code := b.begin(usual()...); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	b.env["STRIPE_WEBHOOK_SECRET"] = "off"
+	out, code := b.begin("", "", "", "", "", "", "", "", "", "", "")
+	now := b.values()["CONFIRM_WITHIN"]
+	if code != 0 || now != "10m" || !strings.Contains(out, "CONFIRM_WITHIN") {
+		t.Errorf("exit code %d, CONFIRM_WITHIN is %q; want 10m, and said so", code, now)
+	}
 }
 
 func TestInitWithARouteThatNotehubRefuses(t *testing.T) {

@@ -160,7 +160,7 @@ func TestSetupWithoutAnswers(t *testing.T) {
 func TestSetupReplacesNoSettingUnasked(t *testing.T) {
 	t.Parallel()
 	const before = "# ours\nSTRIPE_PRICE_ID=price_old # the old one\n" +
-		"export STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001"
+		"  STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001"
 	for name, c := range map[string]struct {
 		answers []string
 		want    func(price, secret string) string
@@ -169,7 +169,7 @@ func TestSetupReplacesNoSettingUnasked(t *testing.T) {
 		"yes, and no to both":   {[]string{"y", "n", "n"}, func(_, _ string) string { return before }},
 		"yes, and then the end": {[]string{"y"}, func(_, _ string) string { return before }},
 		"yes to the price alone": {[]string{"y", "y", "n"}, func(price, _ string) string {
-			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n" +
+			return "# ours\nSTRIPE_PRICE_ID=" + price + "\n  STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n" +
 				"#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
 		}},
 		"yes to all": {[]string{"YES", "y", "y"}, func(price, secret string) string {

@@ -97,7 +97,7 @@ func (s *testStripe) stripeCalls() map[string]func(context.Context) error {
 			return err
 		},
 		"update link": func(ctx context.Context) error {
-			return s.client.UpdateLink(ctx, ledger.Link{ID: "plink_1"}, "")
+			return s.update(ctx, ledger.Link{ID: "plink_1"}, "")
 		},
 		"sign link":   func(ctx context.Context) error { return s.client.SignLink(ctx, "plink_1", "process") },
 		"create link": func(context.Context) error { _, err := s.create("key"); return err },
@@ -158,7 +158,7 @@ func TestClientClassifiesErrors(t *testing.T) {
 		fixture.CreateLink: func(s *testStripe) error { _, err := s.create("key"); return err },
 		fixture.ListLinks:  func(s *testStripe) error { _, err := s.client.Links(context.Background()); return err },
 		"POST /v1/payment_links/{id}": func(s *testStripe) error {
-			return s.client.UpdateLink(context.Background(), ledger.Link{ID: "plink_1"}, "")
+			return s.update(context.Background(), ledger.Link{ID: "plink_1"}, "")
 		},
 		fixture.ReadSession: func(s *testStripe) error {
 			_, err := s.client.Session(context.Background(), "cs_test_1")
@@ -291,7 +291,7 @@ func TestClientRejectsImpossibleIDs(t *testing.T) {
 				},
 				"refunds": func() error { _, err := s.client.Refunds(ctx, id); return err },
 				"price":   func() error { _, err := s.client.Offer(ctx, id); return err },
-				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}, "") },
+				"link":    func() error { return s.update(ctx, ledger.Link{ID: id}, "") },
 				"sign":    func() error { return s.client.SignLink(ctx, id, "process") },
 				"make a link": func() error {
 					_, err := s.client.CreateLink(ctx, fleet.NewLink{

@@ -82,7 +82,7 @@ func (s *Client) AskTime(ctx context.Context) error {
 // decodeListedEvent decodes an event of a list. If it cannot be decoded, Odd says why, and the id
 // may be empty.
 func decodeListedEvent(record []byte) bridge.Event {
-	e, err := decodeEvent(record)
+	e, err := decodeEvent(record, true)
 	e.Listed = true
 	if err != nil {
 		e.Odd = err.Error()
@@ -105,11 +105,12 @@ type envelope struct {
 }
 
 // decodeEvent decodes an event. The error wraps ErrMalformed. If the event has at least an id and a
-// type, the event that is returned with the error holds what could be decoded.
+// type, the event that is returned with the error holds what could be decoded. A listed event is of
+// the key's own account, also if it names its context.
 //
 // It decodes only the few stable fields that notepay uses. The library's own event type rejects
 // other release trains of the API, and takes five times as long.
-func decodeEvent(body []byte) (bridge.Event, error) {
+func decodeEvent(body []byte, listed bool) (bridge.Event, error) {
 	kept, err := withoutPersonalData(body)
 	if err != nil {
 		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -126,7 +127,7 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 		Type:    e.Type,
 		Pending: pendingWebhooks(e.Pending),
 		Body:    string(kept),
-		Foreign: isFieldSet(e.Account) || isFieldSet(e.Context),
+		Foreign: isFieldSet(e.Account) || isFieldSet(e.Context) && !listed,
 	}
 	var timed bool
 	if event.Created, timed = eventTime(e.Created); !timed {

@@ -209,10 +209,11 @@ func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, 
 
 // UpdateLink activates or deactivates a link and signs it. Of an active one it sets the return URL, the
 // text, and whether it takes promotion codes. An empty text or signature leaves the old one.
-// Stripe does not allow changes of price, currency and capture method.
-func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) error {
+// Stripe does not allow changes of price, currency and capture method. UpdateLink returns the link's
+// URL, or "" if the reply does not name it.
+func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) (address string, err error) {
 	if err := s.waitFor(ctx, link.ID, "plink_"); err != nil {
-		return err
+		return "", err
 	}
 	params := &stripe.PaymentLinkUpdateParams{
 		Active:   stripe.Bool(link.Active),
@@ -238,13 +239,17 @@ func (s *Client) UpdateLink(ctx context.Context, link ledger.Link, text string) 
 			Submit: &stripe.PaymentLinkUpdateCustomTextSubmitParams{Message: stripe.String(text)},
 		}
 	}
-	_, err := s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
+	r, err := s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
 	if err = s.outcome(err); errors.Is(err, errText) {
 		params.CustomText = nil
-		_, err = s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
+		r, err = s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
 		err = s.outcome(err)
 	}
-	return err
+	if err != nil {
+		return "", err
+	}
+	changed, _ := decodeLink(r.text) // what was changed is known without the reply
+	return changed.URL, nil
 }
 
 // SignLink writes a process's signature on a link and changes nothing else.

@@ -1,6 +1,7 @@
 package stripeapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -250,6 +251,12 @@ func TestLinksFailsUnlessTheListIsComplete(t *testing.T) {
 	})
 }
 
+// update updates a link and returns only the error.
+func (s *testStripe) update(ctx context.Context, link ledger.Link, text string) error {
+	_, err := s.client.UpdateLink(ctx, link, text)
+	return err
+}
+
 func TestUpdateLink(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -278,7 +285,7 @@ func TestUpdateLink(t *testing.T) {
 			},
 			{"without a return URL", ledger.Link{ID: link.ID, Active: true}, ""},
 		} {
-			fixture.Meant(t, row.name, s.client.UpdateLink(t.Context(), row.change, ""), upstream.OK)
+			fixture.Meant(t, row.name, s.update(t.Context(), row.change, ""), upstream.OK)
 			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
 				t.Errorf(
 					"%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL,
@@ -301,13 +308,26 @@ func TestUpdateLink(t *testing.T) {
 		}
 		active := ledger.Link{ID: link.ID, Active: true}
 		for _, given := range []string{"You pay for it.", ""} { // without a text, the old one stays
-			fixture.Meant(t, "text", s.client.UpdateLink(t.Context(), active, given), upstream.OK)
+			fixture.Meant(t, "text", s.update(t.Context(), active, given), upstream.OK)
 			if got := text(); got != "You pay for it." {
 				t.Errorf("after %q the text is %q", given, got)
 			}
 		}
+		address, err := s.client.UpdateLink(t.Context(), active, "")
+		fixture.Meant(t, "address", err, upstream.OK)
+		if want := s.Links()[0].URL; address != want {
+			t.Errorf("the address is %q; want %q", address, want)
+		}
+		s.Next("POST /v1/payment_links/{link}", sandbox.Outcome{
+			Applied: true,
+			Status:  200,
+			Body:    `{"id":"plink_1","object":"payment_link"}`,
+		})
+		if address, err = s.client.UpdateLink(t.Context(), active, ""); err != nil || address != "" {
+			t.Errorf("an odd reply: %q, %v; want no address", address, err)
+		}
 		fixture.Meant(
-			t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}, ""),
+			t, "no such link", s.update(t.Context(), ledger.Link{ID: "plink_none"}, ""),
 			upstream.Rejected,
 		)
 	})
@@ -340,7 +360,7 @@ func TestSignLink(t *testing.T) {
 			}
 		}
 		fixture.Meant(
-			t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}, ""),
+			t, "deactivate", s.update(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}, ""),
 			upstream.OK,
 		)
 		signed("deactivated", made.ID, "a third")
@@ -372,7 +392,7 @@ func TestRejectedTextStopsNoSale(t *testing.T) {
 		}
 		const update = "POST /v1/payment_links/{id}"
 		s.Next(update, rejected)
-		fixture.Meant(t, "update", s.client.UpdateLink(t.Context(), link, "You pay for Washer 3."), upstream.OK)
+		fixture.Meant(t, "update", s.update(t.Context(), link, "You pay for Washer 3."), upstream.OK)
 		if n := s.Count(update); n != 2 {
 			t.Errorf("%d updates; want a second one without the text", n)
 		}
@@ -392,7 +412,7 @@ func TestLinkTakesPromotionCodes(t *testing.T) {
 		fixture.Meant(t, "link", err, upstream.OK)
 		for _, codes := range []bool{true, false, true} {
 			link.PromotionCodes = codes
-			fixture.Meant(t, "update", s.client.UpdateLink(t.Context(), link, ""), upstream.OK)
+			fixture.Meant(t, "update", s.update(t.Context(), link, ""), upstream.OK)
 			read, err := s.client.Link(t.Context(), link.ID)
 			fixture.Meant(t, "read", err, upstream.OK)
 			if read.PromotionCodes != codes || s.Stripe.Links()[0].PromotionCodes != codes {
@@ -401,7 +421,7 @@ func TestLinkTakesPromotionCodes(t *testing.T) {
 		}
 		link.Active = false // an inactive link keeps its switch
 		link.PromotionCodes = false
-		fixture.Meant(t, "deactivate", s.client.UpdateLink(t.Context(), link, ""), upstream.OK)
+		fixture.Meant(t, "deactivate", s.update(t.Context(), link, ""), upstream.OK)
 		if !s.Stripe.Links()[0].PromotionCodes {
 			t.Error("a link was changed that is not sold")
 		}

@@ -146,7 +146,7 @@ func TestEventKeepsItsObjectDespiteAnOddTimeOrMode(t *testing.T) {
 	for _, created := range []string{`"soon"`, `null`, `{}`, `1795910000000`, `1795910000.5`, `-1`, `true`} {
 		body := `{"id":"evt_1","object":"event","livemode":false,"created":` + created +
 			`,"type":"checkout.session.completed","data":{"object":` + paidSession + `}}}`
-		e, err := decodeEvent([]byte(body))
+		e, err := decodeEvent([]byte(body), false)
 		if !errors.Is(err, ErrMalformed) || e.ID != "evt_1" || e.ObjectID != "cs_test_1" || e.Intent != "pi_1" ||
 			!e.Created.IsZero() {
 			t.Errorf("created %s: %+v, %v; want the session to ask Stripe about", created, e, err)
@@ -167,13 +167,21 @@ func TestEventKeepsItsObjectDespiteAnOddTimeOrMode(t *testing.T) {
 	} {
 		body := `{"id":"evt_1","object":"event","created":1795910000,"livemode":` + row.mode + `,"type":"` + row.kind +
 			`","data":{"object":` + row.object + `}}`
-		if e, err := decodeEvent([]byte(body)); err != nil || e.Livemode != row.live {
+		if e, err := decodeEvent([]byte(body), false); err != nil || e.Livemode != row.live {
 			t.Errorf("livemode %s of %s: %v, %v; want %v", row.mode, row.kind, e.Livemode, err, row.live)
 		}
 	}
+	ofContext := `{"id":"evt_1","object":"event","livemode":false,"created":1795910000,"context":"acct_1",` +
+		`"type":"checkout.session.completed","data":{"object":` + paidSession + `}}}`
+	if e, err := decodeEvent([]byte(ofContext), false); err != nil || e.Session != nil || !e.Foreign {
+		t.Errorf("%+v, %v; want nothing of another context", e, err)
+	}
+	if e := decodeListedEvent([]byte(ofContext)); e.Odd != "" || e.Session == nil || e.Foreign {
+		t.Errorf("%+v; want the session, because our own key lists only our own events", e)
+	}
 	foreign := `{"id":"evt_1","object":"event","livemode":false,"created":"soon","account":"acct_1",` +
 		`"type":"checkout.session.completed","data":{"object":` + paidSession + `}}}`
-	if e, err := decodeEvent([]byte(foreign)); !errors.Is(err, ErrMalformed) || e.ObjectID != "" || !e.Foreign {
+	if e, err := decodeEvent([]byte(foreign), false); !errors.Is(err, ErrMalformed) || e.ObjectID != "" || !e.Foreign {
 		t.Errorf("%+v, %v; want nothing to ask about of another account", e, err)
 	}
 }

@@ -8,10 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"notepay/internal/payment"
-	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -165,49 +163,8 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 		Currency:        price.Currency,
 		CurrencyOptions: price.options(),
 	}
-	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
-		var ok bool
-		if plan.AccessCode, ok = terms.Switch(text); !ok {
-			return rejected(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
-		}
-	}
-	if plan.Duration, err = metadataDuration(price.Metadata, "duration"); err != nil {
-		return rejected(err.Error())
-	}
-	if plan.DelayedStart, err = metadataDuration(price.Metadata, "delayed_start"); err != nil {
-		return rejected(err.Error())
-	}
-	if plan.Pulses, err = metadataNumber(price.Metadata, "pulses", terms.Pulses); err != nil {
-		return rejected(err.Error())
-	}
-	if plan.Output, err = metadataNumber(price.Metadata, "output", terms.Output); err != nil {
+	if err := price.Metadata.describe(&plan); err != nil {
 		return rejected(err.Error())
 	}
 	return plan, nil
-}
-
-// metadataNumber returns a number from a price's metadata, or 0 if there is none.
-func metadataNumber(metadata map[string]string, key string, parse func(string) (int64, string)) (int64, error) {
-	if strings.TrimSpace(metadata[key]) == "" {
-		return 0, nil
-	}
-	n, why := parse(metadata[key])
-	if why != "" {
-		return 0, fmt.Errorf("has metadata %s=%q, which %s", key, metadata[key], why)
-	}
-	return n, nil
-}
-
-// metadataDuration returns a duration such as 30m from a price's metadata, in whole seconds. It
-// returns 0 if there is none.
-func metadataDuration(metadata map[string]string, key string) (time.Duration, error) {
-	text := strings.TrimSpace(metadata[key])
-	if text == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > 30*24*time.Hour {
-		return 0, fmt.Errorf("has metadata %s=%q, which is no duration such as 30m", key, text)
-	}
-	return d.Round(time.Second), nil
 }

@@ -1,6 +1,8 @@
 package stripeapi
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +101,63 @@ func TestOffer(t *testing.T) {
 			}
 			if got != row.want {
 				t.Errorf("%s: %+v; want %+v", row.name, got, row.want)
+			}
+		})
+	}
+}
+
+// Operators type the keys in Stripe's Dashboard.
+func TestOfferReadsKeysAsOperatorsTypeThem(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		metadata map[string]string
+		want     payment.Offer // duration, delay and code
+		why      string        // part of why the price is not sold
+	}{
+		{map[string]string{"Duration": "45m"}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{"DURATION": "45m"}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{" duration\u00a0": "45m"}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{"duration:": "45m"}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{"Access_Code": "true"}, payment.Offer{AccessCode: true}, ""},
+		{map[string]string{"access code": "yes"}, payment.Offer{AccessCode: true}, ""},
+		{map[string]string{"accessCode": "yes"}, payment.Offer{AccessCode: true}, ""},
+		{map[string]string{"Delayed-Start": "5m"}, payment.Offer{DelayedStart: 5 * time.Minute}, ""},
+		{map[string]string{"PULSES": "3", "Output": "2"}, payment.Offer{Pulses: 3, Output: 2}, ""},
+		{map[string]string{"Duration": "45m", "duration": " 45m"}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{"Duration": "45m", "duration": " "}, payment.Offer{Duration: 45 * time.Minute}, ""},
+		{map[string]string{"Duration": "", "duration": ""}, payment.Offer{}, ""},
+		{map[string]string{"max_duration": "45m", "app": "notepay"}, payment.Offer{}, ""},
+		{
+			map[string]string{"Duration": "45m", "duration": "30m"},
+			payment.Offer{}, `has metadata Duration="45m" and duration="30m", which differ`,
+		},
+		{
+			map[string]string{"access_code": "true", "Access Code": "false"},
+			payment.Offer{}, `has metadata Access Code="false" and access_code="true", which differ`,
+		},
+		{map[string]string{"Duration": "long"}, payment.Offer{}, `has metadata Duration="long"`},
+		{map[string]string{"Access_Code": "perhaps"}, payment.Offer{}, `has metadata Access_Code="perhaps"`},
+		{map[string]string{"PULSES": "0"}, payment.Offer{}, `has metadata PULSES="0"`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStripeTest(t)
+			s.AddPrice(sandbox.Price{
+				ID: "price_1", Name: "Warm wash", Currency: "eur", Amount: 350, Active: true, Metadata: c.metadata,
+			})
+			got, err := s.client.Offer(t.Context(), "price_1")
+			if c.why != "" {
+				if fixture.Meant(t, c.why, err, upstream.Rejected); !strings.Contains(fmt.Sprint(err), c.why) {
+					t.Errorf("%v: %v; want %q", c.metadata, err, c.why)
+				}
+				return
+			}
+			fixture.Meant(t, fmt.Sprint(c.metadata), err, upstream.OK)
+			got = payment.Offer{
+				Duration: got.Duration, DelayedStart: got.DelayedStart, AccessCode: got.AccessCode,
+				Pulses: got.Pulses, Output: got.Output,
+			}
+			if got != c.want {
+				t.Errorf("%v: %+v; want %+v", c.metadata, got, c.want)
 			}
 		})
 	}

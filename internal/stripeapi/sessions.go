@@ -169,6 +169,7 @@ func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err e
 		Created:       w.Created.time(),
 		Metadata:      w.Metadata,
 		PriceAmount:   w.Conversion.total,
+		PriceSubtotal: w.Conversion.subtotal,
 		PriceCurrency: w.Conversion.currency,
 		ShownCurrency: w.Presentment.currency,
 		Subtotal:      int64(w.Subtotal),

@@ -217,6 +217,19 @@ func TestSessionWithAPromotionCode(t *testing.T) {
 	}
 }
 
+// Stripe converts the price and the taxes that it adds.
+func TestSessionConvertedWithTaxes(t *testing.T) {
+	t.Parallel()
+	s, complete, err := decodeSession([]byte(`{"id":"cs_1","status":"complete","payment_status":"paid",
+		"amount_subtotal":412,"amount_total":491,"currency":"usd","metadata":{"device_uid":"dev:1"},
+		"currency_conversion":{"amount_subtotal":350,"amount_total":417,"fx_rate":"1.177","source_currency":"eur"},
+		"total_details":{"amount_discount":0,"amount_shipping":0,"amount_tax":79}}`))
+	if err != nil || !complete || s.Amount != 491 || s.Subtotal != 412 || s.PriceAmount != 417 ||
+		s.PriceSubtotal != 350 || s.PriceCurrency != "eur" {
+		t.Errorf("%+v, %v; want the price and what was added to it", s, err)
+	}
+}
+
 func TestUnreadableDiscountIsNone(t *testing.T) {
 	t.Parallel()
 	for _, totals := range []string{`null`, `"none"`, `{"amount_discount":"1"}`, `{"amount_discount":-5}`, `[]`} {

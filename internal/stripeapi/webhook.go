@@ -74,7 +74,7 @@ func (s WebhookSecrets) Verify(body []byte, header string, clock *vendortime.Clo
 	case age > webhook.DefaultTolerance:
 		return bridge.Event{}, fmt.Errorf("%w: %s", ErrTooOld, age.Round(time.Second))
 	}
-	return decodeEvent(body)
+	return decodeEvent(body, false)
 }
 
 // signedAt returns the time in the header of a valid signature. Of several times, the library

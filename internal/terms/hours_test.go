@@ -1,6 +1,7 @@
 package terms
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -31,6 +32,22 @@ func TestParseHours(t *testing.T) {
 		{"Mo 06:00-08:00, Mo 18:00-20:00", "2026-11-30 09:00", "2026-11-30 18:00"},
 		{"Mo 10:00-12:00", "2026-11-30 12:00", "2026-12-07 10:00"},
 		{"Su 02:30-04:00", "2026-03-29 01:00", "2026-03-29 03:30"}, // 2:30 does not exist on this day
+		// a lunch break
+		{"Mo-Fr 08:00-12:00,13:00-18:00", "2026-11-30 12:30", "2026-11-30 13:00"},
+		{"Mo-Fr 08:00-12:00,13:00-18:00", "2026-12-04 17:59", ""},
+		{"Mo-Fr 08:00-12:00,13:00-18:00", "2026-12-05 14:00", "2026-12-07 08:00"}, // a Saturday
+		{"Mo-Fr 08:00-12:00, , 13:00-15:00, 16:00-18:00", "2026-12-05 17:00", "2026-12-07 08:00"},
+		{"08:00-12:00, 13:00-18:00", "2026-12-05 14:00", ""},
+		{"13:00-18:00, Mo-Fr 08:00-12:00", "2026-12-05 14:00", ""},
+		{"Fr 22:00-02:00, 10:00-12:00", "2026-12-05 11:00", "2026-12-11 10:00"},
+		{"Mo-Fr 08:00-12:00,13:00-18:00, Sa 10:00-14:00", "2026-12-05 13:00", ""},
+		// a semicolon begins a new rule, which replaces the days that it names
+		{"Mo-Fr 08:00-12:00,13:00-18:00; Sa 10:00-14:00; Europe/Berlin", "2026-12-05 13:00", ""},
+		{"Mo-Fr 08:00-12:00,13:00-18:00; Sa 10:00-14:00", "2026-12-06 13:00", "2026-12-07 08:00"},
+		{"Mo-Su 08:00-18:00; We 08:00-12:00", "2026-12-02 13:00", "2026-12-03 08:00"},
+		{"Mo-Su 08:00-18:00; We 08:00-12:00", "2026-12-01 13:00", ""},
+		{"Mo-Fr 08:00-12:00; 13:00-18:00", "2026-12-05 14:00", ""},
+		{"Mo-Fr 08:00-12:00; 13:00-18:00", "2026-11-30 09:00", "2026-11-30 13:00"},
 	} {
 		h, why := ParseHours(c.text, berlin)
 		if why != "" {
@@ -67,7 +84,8 @@ func TestParseHours(t *testing.T) {
 		"", ";", "; Europe/Berlin", "Mo-Fr", "Xx 06:00-22:00", "Mo-Xx 6-22", "M 6-22", "Mo 25:00-26:00",
 		"Mo 06:60-07:00",
 		"Mo 06:00-06:00", "Mo 24:00-06:00", "06:00-22:00; Mars/Olympus", "06:00-22:00;", "06:00-22:00; Local", "closed",
-		"06:00-22:00 Europe/Berlin",
+		"06:00-22:00 Europe/Berlin", "06:00-22:00; Europe/Berlin; Mo 6-7", "06:00-22:00; Su 25:00-26:00",
+		"Mo-Fr 08:00-12:00;; Europe/Berlin", "Mo-Fr 08:00-12:00; Sa off",
 	} {
 		if _, why := ParseHours(text, berlin); why == "" {
 			t.Errorf("%q is taken for opening hours", text)
@@ -75,5 +93,32 @@ func TestParseHours(t *testing.T) {
 	}
 	if h := (*Hours)(nil); !h.Open(time.Now()) {
 		t.Error("without hours it is closed")
+	}
+}
+
+// People read the hours in the console. Each part has to name its days, because not everybody reads a
+// time behind a comma as these hours do.
+func TestHoursAreShownAsTheyAreSold(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin": "Mo-Fr 06:00-22:00, Sa 08:00-20:00; Europe/Berlin",
+		"Mo-Fr 08:00-12:00,13:00-18:00":                    "Mo-Fr 08:00-12:00, Mo-Fr 13:00-18:00; UTC",
+		"monday–Friday: 8-12,13-18":                        "monday–Friday: 8-12, monday–Friday 13-18; UTC",
+		"Mo 8-12;Sa 10-14,15 - 16":                         "Mo 8-12; Sa 10-14, Sa 15 - 16; UTC",
+		"06:00-12:00,,13:00-22:00":                         "06:00-12:00, 13:00-22:00; UTC",
+		"Mo-Fr 08:00-12:00; 13:00-18:00":                   "Mo-Fr 08:00-12:00; 13:00-18:00; UTC",
+	} {
+		h, why := ParseHours(text, time.UTC)
+		if why != "" {
+			t.Errorf("%q: %s", text, why)
+			continue
+		}
+		if h.String() != want {
+			t.Errorf("%q is shown as %q; want %q", text, h, want)
+		}
+		again, why := ParseHours(h.String(), time.UTC)
+		if why != "" || again.String() != want || !slices.Equal(again.spans, h.spans) {
+			t.Errorf("%q is read as %v, %s; want the hours of %q", h, again, why, text)
+		}
 	}
 }

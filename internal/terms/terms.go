@@ -45,7 +45,29 @@ func (r Rules) Lifetime(d time.Duration) string {
 		return "has to be above 0 where CONFIRM_WITHIN is set"
 	case d == 0 && r.Signed:
 		return "has to be above 0 where NOTE_SIGN_KEY is set, because a signed note without an end could be replayed"
-	case d > 0 && d < r.SeenWithin:
+	case d > 0:
+		return r.seenIn(d)
+	}
+	return ""
+}
+
+// Confirmation returns why machines cannot have ConfirmWithin to confirm, or "" if they can. A
+// credit expires at the end of that time, even if its lifetime is longer.
+func (r Rules) Confirmation() string {
+	switch {
+	case r.ConfirmWithin < 0:
+		return "must not be below 0"
+	case r.ConfirmWithin == 0:
+		return ""
+	case r.ConfirmWithin < MinLifetime:
+		return fmt.Sprintf("at least %s, or 0 if machines do not confirm", MinLifetime)
+	}
+	return r.seenIn(r.ConfirmWithin)
+}
+
+// seenIn returns why a credit cannot end d after its payment, or "".
+func (r Rules) seenIn(d time.Duration) string {
+	if d < r.SeenWithin {
 		return "has to be at least two POLL_INTERVALs where webhooks are off, " +
 			"because a payment may be noticed that late"
 	}

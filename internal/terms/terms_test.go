@@ -44,6 +44,26 @@ func TestParseLifetime(t *testing.T) {
 	}
 }
 
+func TestConfirmation(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rules Rules
+		why   string // part of the reason
+	}{
+		{Rules{}, ""},
+		{Rules{ConfirmWithin: -time.Second}, "below 0"},
+		{Rules{ConfirmWithin: 9 * time.Second}, "at least 10s"},
+		{Rules{ConfirmWithin: 10 * time.Second}, ""},
+		{Rules{SeenWithin: 10 * time.Minute}, ""},
+		{Rules{SeenWithin: 10 * time.Minute, ConfirmWithin: 10*time.Minute - 1}, "POLL_INTERVAL"},
+		{Rules{SeenWithin: 10 * time.Minute, ConfirmWithin: 10 * time.Minute}, ""},
+	} {
+		if why := c.rules.Confirmation(); (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
+			t.Errorf("%+v: %q; want %q", c.rules, why, c.why)
+		}
+	}
+}
+
 func TestPrices(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -22,16 +22,15 @@ type slots interface {
 	spend(now time.Time)
 	// ended records that a call has ended.
 	ended(now time.Time)
-	// divide makes this process use one of n equal parts.
-	divide(n int)
 	// size returns how many calls may begin at once while all slots of this process are free.
-	size() int
+	size(now time.Time) int
+	// perMinute returns how many calls may begin in a minute.
+	perMinute(now time.Time) int
 }
 
 // bucket is a token bucket: a rate with a burst.
 type bucket struct {
-	perSecond, burst float64 // the parts of this process
-	whole            rates
+	perSecond, burst float64
 
 	mu     sync.Mutex
 	tokens float64 // below 0 if calls were made without one
@@ -85,24 +84,8 @@ func (b *bucket) spend(now time.Time) {
 	b.tokens--
 }
 
-// rates are those of a bucket that is not divided; zero until it is.
-type rates struct{ perSecond, burst float64 }
-
-func (b *bucket) divide(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.whole == (rates{}) {
-		b.whole = rates{b.perSecond, b.burst}
-	}
-	b.perSecond, b.burst = b.whole.perSecond/float64(n), max(b.whole.burst/float64(n), 1)
-	b.tokens = min(b.tokens, b.burst)
-}
-
-func (b *bucket) size() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return int(b.burst)
-}
+func (b *bucket) size(time.Time) int      { return int(b.burst) }
+func (b *bucket) perMinute(time.Time) int { return int(b.perSecond * 60) }
 
 func (*bucket) begin(time.Time, int) {}
 func (*bucket) ended(time.Time)      {}
@@ -116,16 +99,49 @@ const (
 	reservedFor = 20 * time.Millisecond
 )
 
+// settleTime is how long a part of a limit must be there until it counts. It is a minute, and the time
+// in which processes notice each other.
+const settleTime = windowLength + 5*time.Second
+
+// part is the part of a limit that a process has since a time.
+type part struct {
+	since time.Time
+	calls int
+}
+
 // window allows limit calls in any minute, as the vendor counts them. The vendor counts a call at
 // some time between its begin and its end. So a slot is free again a minute after the end.
+//
+// Processes that share the limit have a part each. The smallest part of the last settleTime counts.
+// At the begin of any minute, all processes that call in it have known each other for long enough, so
+// the parts that count in it are not larger than those of that set, which are the limit together.
 type window struct {
-	limit int // the part of this process
-	whole int // limit when it is not divided; 0 until it is
+	limit int // of all processes together
 
 	mu       sync.Mutex
+	parts    []part // of this process: the one of a settleTime ago, and those since; none: it has the limit for itself
 	reserved int
 	open     []time.Time // begins of calls in flight, oldest first
 	over     []time.Time // ends of calls, oldest first
+}
+
+// own returns how many calls this process may make in a minute. The caller holds the mutex.
+func (w *window) own(now time.Time) int {
+	for len(w.parts) > 1 && now.Sub(w.parts[1].since) >= settleTime {
+		w.parts = w.parts[1:]
+	}
+	least := w.limit
+	for _, p := range w.parts {
+		least = min(least, p.calls)
+	}
+	return least
+}
+
+// divide gives this process a part of the limit from now on. The caller holds the mutex.
+func (w *window) divide(now time.Time, calls int) {
+	if last := len(w.parts) - 1; last < 0 || w.parts[last].calls != calls {
+		w.parts = append(w.parts, part{now, calls})
+	}
 }
 
 // left returns how many slots are free, which is below 0 if calls were made without one. The caller
@@ -137,7 +153,7 @@ func (w *window) left(now time.Time) int {
 	for len(w.over) > 0 && now.Sub(w.over[0]) >= windowLength {
 		w.over = w.over[1:]
 	}
-	return w.limit - w.reserved - len(w.open) - len(w.over)
+	return w.own(now) - w.reserved - len(w.open) - len(w.over)
 }
 
 // end ends the oldest call in flight. It makes no difference which one. The caller holds the mutex.
@@ -157,15 +173,19 @@ func (w *window) free(now time.Time) int {
 func (w *window) delay(now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	d := windowLength // at least, if all slots belong to calls in flight
 	switch left := w.left(now); {
 	case left > 0:
 		return 0
 	case w.reserved > 0 && left+w.reserved > 0:
 		return reservedFor
 	case len(w.over) > 0:
-		return w.over[0].Add(windowLength).Sub(now)
+		d = w.over[0].Add(windowLength).Sub(now)
 	}
-	return windowLength // at least, because all slots belong to calls in flight
+	if len(w.parts) > 1 { // a larger part may count then
+		d = min(d, w.parts[1].since.Add(settleTime).Sub(now))
+	}
+	return d
 }
 
 func (w *window) reserve(now time.Time, n int) int {
@@ -197,19 +217,12 @@ func (w *window) spend(now time.Time) {
 	w.open = append(w.open, now)
 }
 
-func (w *window) divide(n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.whole == 0 {
-		w.whole = w.limit
-	}
-	w.limit = max(w.whole/n, 1)
-}
+func (w *window) size(now time.Time) int { return w.perMinute(now) }
 
-func (w *window) size() int {
+func (w *window) perMinute(now time.Time) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.limit
+	return w.own(now)
 }
 
 func (w *window) ended(now time.Time) {

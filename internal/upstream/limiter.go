@@ -61,11 +61,33 @@ func (l *Limiter) Earlier(at time.Time) {
 	}
 }
 
-// Divide makes this process use one of n equal parts of the limit, because n processes share it.
-func (l *Limiter) Divide(n int) {
-	if l.slots != nil {
-		l.slots.divide(max(n, 1))
+// Join makes this process wait for its part of the limit, because it starts beside processes that may
+// have used all of it.
+func (l *Limiter) Join() {
+	if w, ok := l.slots.(*window); ok {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.parts = []part{{time.Now(), 0}}
 	}
+}
+
+// Divide gives this process one of n parts of the limit, because n processes share it. They are
+// numbered from 0. A smaller part counts at once. A larger one counts after more than a minute,
+// because others may have used the difference.
+func (l *Limiter) Divide(number, n int) {
+	if w, ok := l.slots.(*window); ok {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.divide(time.Now(), (w.limit+n-1-number)/n) // together they are the limit
+	}
+}
+
+// PerMinute returns how many calls this process may make in a minute, and false if there is no limit.
+func (l *Limiter) PerMinute() (calls int, limited bool) {
+	if l.slots == nil {
+		return 0, false
+	}
+	return l.slots.perMinute(time.Now()), true
 }
 
 // Share returns a limiter with the same budget whose results do not affect the health state of l.
@@ -99,7 +121,7 @@ func (l *Limiter) Available() int {
 // Spare reports whether more than half of the slots are free, so that calls that can wait may use
 // one. It returns false if there is no limit, because then nothing tells what can be spared.
 func (l *Limiter) Spare() bool {
-	return l.slots != nil && l.Available() > (l.slots.size()+1)/2
+	return l.slots != nil && l.Available() > (l.slots.size(time.Now())+1)/2
 }
 
 // Reserve reserves the slots of up to n calls and returns how many it reserved. For each slot the

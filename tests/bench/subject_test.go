@@ -61,13 +61,16 @@ func busyOn(t *testing.T, binary string, devices int, database string, instances
 		p := s.launch(binary)
 		s.others = append(s.others, &apptest.Service{W: s.World, Url: p.Url})
 	}
+	if instances > 1 { // one that starts beside others makes no calls to Notehub before
+		time.Sleep(70 * time.Second)
+	}
 	s.Until("all links are known", func() bool {
 		for _, other := range s.others {
-			if healthOf(other).Links != devices {
+			if healthOf(other).Links < devices {
 				return false
 			}
 		}
-		return healthOf(s.service).Links == devices
+		return healthOf(s.service).Links >= devices
 	})
 	s.Until("all variables are read", func() bool { return s.Notehub.Count(readVariables) >= devices })
 	s.Notehub.Watch(func(e sandbox.Exchange) {
@@ -245,11 +248,11 @@ func waitDrained(s *apptest.Service) {
 // without sending them, and their sessions.
 func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []string) {
 	w.Helper()
-	bought := make(map[string]bool, n)
+	bought, last := make(map[string]bool, n), w.Stripe.LastEvent()
 	for i := range n {
 		bought[w.Pay(fmt.Sprintf("plink_%d", i%devices), sandbox.PayOptions{}).ID] = true
 	}
-	for _, e := range w.Stripe.Events() {
+	for _, e := range w.Stripe.EventsAfter(last) {
 		if e.Type != "checkout.session.completed" || !bought[e.ObjectID] {
 			continue
 		}

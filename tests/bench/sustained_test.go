@@ -19,6 +19,8 @@ const (
 	sustainedBatch = 500 // webhooks that are prepared at once
 	minSustained   = 10 * time.Second
 	fetchInterval  = 10 * time.Second // in which each machine fetches its notes
+	salesKept      = 30 * time.Second // sales and notes that the vendors remember
+	eventsKept     = 16 * time.Minute // events that Stripe lists: those that notepay reads again, and its interval
 
 	// maxQueuedTime bounds the payments that wait for their note: those of that time. More would mean
 	// that delivery does not keep up.
@@ -71,7 +73,9 @@ func TestSustained(t *testing.T) {
 	webhooks := make(chan []byte, 2*sustainedBatch)
 	stop := make(chan struct{})
 	var preparing, fetching, sending sync.WaitGroup
+	s.Forgetful = true
 	fetching.Go(func() { s.fetch(stop) })
+	fetching.Go(func() { s.forget(stop) })
 	preparing.Go(func() {
 		defer close(webhooks)
 		for {
@@ -115,6 +119,9 @@ func TestSustained(t *testing.T) {
 	preparing.Wait()
 	fetching.Wait()
 	s.drained()
+	if posted := s.notes.Load(); posted != int64(s.paid) {
+		t.Errorf("%d notes for %d payments", posted, s.paid)
+	}
 }
 
 // fetch lets the machines fetch their notes until stop is closed. Notehub would refuse more than a
@@ -128,6 +135,22 @@ func (s *subject) fetch(stop <-chan struct{}) {
 			return
 		case <-turn.C:
 			s.Notehub.Fetch(fmt.Sprintf("dev:%d", n), "payment.qi")
+		}
+	}
+}
+
+// forget makes the vendors forget what notepay no longer asks for. All that a million payments leave
+// would be a heap whose collection takes the cores that notepay needs.
+func (s *subject) forget(stop <-chan struct{}) {
+	turn := time.NewTicker(time.Second)
+	defer turn.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-turn.C:
+			s.Stripe.Forget(now.Add(-salesKept), now.Add(-eventsKept))
+			s.Notehub.Forget(now.Add(-salesKept))
 		}
 	}
 }

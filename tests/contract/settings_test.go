@@ -14,9 +14,9 @@ func TestSettings(t *testing.T) {
 		changes []string
 		want    string
 	}{
-		"a token in quotes": {[]string{"OPERATOR_TOKEN", `"operator-token-1234"`},
+		"a token with a quote": {[]string{"OPERATOR_TOKEN", `"operator-token-1234`},
 			"OPERATOR_TOKEN: holds a quotation mark"},
-		"a brand in quotes": {[]string{"BRAND_NAME", `"Wasch & Fertig"`},
+		"a brand in curly quotes": {[]string{"BRAND_NAME", "\u201eWasch & Fertig\u201c"},
 			"BRAND_NAME: holds a quotation mark"},
 		"an unknown zone": {[]string{"TZ", "Europe/Berln"}, `TZ: "Europe/Berln" is not a time zone`},
 		"an address with a path": {[]string{"PUBLIC_URL", "https://example.com/notepay"},

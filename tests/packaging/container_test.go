@@ -3,12 +3,17 @@
 package packaging
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"notepay/internal/config"
+	"notepay/internal/dsn"
+	"notepay/internal/fixture"
 )
 
 func read(t *testing.T, name string) string {
@@ -54,11 +59,14 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
+// rawSettings passes the settings on as they are. Without the format, Compose replaces $NAME in them.
+const rawSettings = "env_file: [{path: .env, format: raw}]"
+
 func TestComposeFile(t *testing.T) {
 	t.Parallel()
 	text := read(t, "compose.yaml")
 	for _, want := range []string{
-		"env_file: .env", "ledger:/data", "read_only: true", "cap_drop: [ALL]", "no-new-privileges:true",
+		rawSettings, "ledger:/data", "read_only: true", "cap_drop: [ALL]", "no-new-privileges:true",
 		"restart: unless-stopped", `"127.0.0.1:3000:3000"`,
 	} {
 		if !strings.Contains(text, want) {
@@ -77,12 +85,22 @@ func TestComposeFile(t *testing.T) {
 	}
 }
 
+// service returns the lines of a service in a compose file, without the first.
+func service(t *testing.T, compose, name string) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^  ` + name + `:.*\n((?:    .*\n|\n)+)`).FindStringSubmatch(compose)
+	if found == nil {
+		t.Fatalf("there is no service %s", name)
+	}
+	return found[1]
+}
+
 // TestDeploy reads the files of a set of instances. Caddy judges its own, where it is installed.
 func TestDeploy(t *testing.T) {
 	t.Parallel()
 	text, caddyfile := read(t, "deploy/compose.yml"), read(t, "deploy/Caddyfile")
 	for _, want := range []string{
-		"env_file: .env", "read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "restart: unless-stopped",
+		rawSettings, "read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "restart: unless-stopped",
 		"condition: service_healthy", "PGPASSWORD: ${POSTGRES_PASSWORD:?",
 		"DATABASE_URL: postgres://notepay@postgres:5432/notepay",
 		`BACKUP_DIR: ""`, "./Caddyfile:/etc/caddy/Caddyfile:ro",
@@ -100,6 +118,31 @@ func TestDeploy(t *testing.T) {
 	instances := regexp.MustCompile(`(?m)^  (notepay-\d+):`).FindAllStringSubmatch(text, -1)
 	if len(instances) != 2 {
 		t.Fatalf("instances %v; want two", instances)
+	}
+	instance := service(t, text, instances[0][1])
+	for _, other := range instances[1:] {
+		if got := strings.TrimSpace(service(t, text, other[1])); got != "<<: *notepay" {
+			t.Errorf("%s has settings of its own: %s", other[1], got)
+		}
+	}
+	if !strings.Contains(service(t, text, "postgres"), `test: ["CMD", "pg_isready"`) {
+		t.Error("the instances wait for a health check that PostgreSQL does not have")
+	}
+	variables := map[string]string{}
+	for _, v := range regexp.MustCompile(`(?m)^      ([A-Z_]+): (.*?)(?: # .*)?$`).FindAllStringSubmatch(instance, -1) {
+		variables[v[1]] = strings.Trim(v[2], `"`)
+	}
+	filled := map[string]string{ // as an operator fills in .env.example
+		"PUBLIC_URL": "https://pay.example.com", "STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_PRICE_ID": "price_1",
+		"STRIPE_WEBHOOK_SECRET": fixture.TestSecret, "NOTEHUB_TOKEN": "token", "NOTEHUB_PROJECT_UID": fixture.Project,
+		"OPERATOR_TOKEN": "0123456789abcdef", "SUPPORT_CONTACT": "help@example.com", "CONFIRM_WITHIN": "0",
+	}
+	settings, err := config.Load("", func(name string) string { return cmp.Or(variables[name], filled[name]) })
+	switch {
+	case err != nil:
+		t.Errorf("notepay refuses the settings of the compose file: %v", err)
+	case !dsn.IsPostgres(string(settings.DatabaseURL)) || settings.BackupDir != "" || variables["DATABASE_URL"] == "":
+		t.Errorf("the settings are %v; want PostgreSQL, and no copies of a file", variables)
 	}
 	_, proxied, _ := strings.Cut(caddyfile, "reverse_proxy ")
 	proxied, _, _ = strings.Cut(proxied, "\n")

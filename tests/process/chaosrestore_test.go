@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"notepay/internal/apptest"
 )
@@ -43,8 +44,9 @@ func (c *chaos) backUp() {
 }
 
 // restoreOrCopy copies the ledger's files or restores a copy, if one of them is due. The service
-// must not run. It returns the restore that the next start uses, nil if there is none.
-func (c *chaos) restoreOrCopy() *apptest.Rewind {
+// must not run; it was killed after the given time. restoreOrCopy returns the restore that the next
+// start uses, nil if there is none.
+func (c *chaos) restoreOrCopy(killed time.Time) *apptest.Rewind {
 	r := c.restores
 	if r.next > 0 {
 		r.next--
@@ -54,7 +56,7 @@ func (c *chaos) restoreOrCopy() *apptest.Rewind {
 		if r.stamped {
 			return nil // before the next kill
 		}
-		made := &apptest.Rewind{Copied: c.world.Stripe.Now(), Path: filepath.Join(c.world.TempDir(), "copy.db")}
+		made := &apptest.Rewind{Copied: killed, Path: filepath.Join(c.world.TempDir(), "copy.db")}
 		apptest.CopyLedger(c.world, c.world.Env["DATABASE_URL"], made.Path)
 		c.copied(made)
 		return nil
@@ -95,6 +97,10 @@ func (c *chaos) putInPlace(made *apptest.Rewind) {
 
 // forget records what the next copy does not know.
 func (c *chaos) forget(r *apptest.Rewind) {
+	// A reply of the killed process may still be on its way, and Stripe counts its event as accepted.
+	for c.world.Stripe.Posting() > 0 {
+		rest(c.world.Context(), time.Millisecond)
+	}
 	r.Started, r.Unknown, r.Accepted = c.world.Stripe.Now(), map[string]bool{}, map[string]bool{}
 	for _, e := range c.world.Stripe.Events() {
 		if e.Type == "checkout.session.completed" && !r.Known[e.ObjectID] {
@@ -107,6 +113,7 @@ func (c *chaos) forget(r *apptest.Rewind) {
 // started records what was paid while a restored ledger started. Stripe retries some events whose
 // replies were lost.
 func (c *chaos) started(r *apptest.Rewind) {
+	r.Ready = c.world.Stripe.Now()
 	for _, session := range c.world.Stripe.Sessions() {
 		if _, noted := r.Unknown[session.ID]; !noted && !r.Known[session.ID] {
 			r.Unknown[session.ID] = false

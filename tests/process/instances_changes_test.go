@@ -2,6 +2,7 @@ package process
 
 import (
 	"net/http"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -19,13 +20,16 @@ var readsVariables = []string{"NOTEHUB_REQUESTS_PER_MINUTE", "6000"}
 func TestInstancesSeeEachOther(t *testing.T) {
 	t.Parallel()
 	s := newInstances(t, 2, readsVariables...)
-	took := s.seeEachOther(40)
+	took := s.seeEachOther(44)
 	slices.Sort(took)
-	// The machine is busy with other tests. make bench measures p99.
-	median := took[len(took)/2]
-	t.Logf("half of the changes are seen within %v, and 9 of 10 within %v", median, took[len(took)*9/10])
-	if median > 250*time.Millisecond {
-		t.Errorf("half of the changes were seen after %v; want 250 ms at most", median)
+	median, most := took[len(took)/2], took[len(took)-1]
+	t.Logf("half of %d changes are seen within %v, and all within %v", len(took), median, most)
+	limited, what := median, "half of the changes"
+	if os.Getenv("NOTEPAY_STORM_TIME") != "" { // make storm, beside which no other tests run
+		limited, what = most, "a change"
+	}
+	if limited > 250*time.Millisecond {
+		t.Errorf("%s took %v to be seen; want 250 ms at most", what, limited)
 	}
 	s.stop()
 }
@@ -65,7 +69,7 @@ func isUnknown(a scan) bool { return a.status == http.StatusNotFound }
 
 // seeEachOther changes everything that decides on a sale, with a number of pauses, and looks when both
 // of two instances answer scans accordingly. It returns how long after each other they did. In the
-// middle, the database ends the sessions that listen.
+// middle, the database ends the sessions that listen. The changes just after that are not in the result.
 func (s *instances) seeEachOther(pauses int) (took []time.Duration) {
 	s.Helper()
 	const timed, other = "dev:timed", "price_other"
@@ -84,20 +88,32 @@ func (s *instances) seeEachOther(pauses int) (took []time.Duration) {
 	if second := s.service(1).Selling(fixture.Washer); first != second {
 		s.Errorf("one machine leads to %s and to %s", first, second)
 	}
+	var deaf time.Time // until then the instances may have to poll, because they connect again
 	longest := time.Duration(0)
 	saw := func(what, device string, should func(scan) bool) {
 		s.Helper()
+		listens := time.Now().After(deaf)
 		after := s.apart(what, device, should)
-		if took, longest = append(took, after), max(longest, after); after > 3*time.Second {
+		if longest = max(longest, after); after > 3*time.Second {
 			s.Errorf("%s: seen after %v; want 3 s at most", what, after)
+		}
+		if after > 250*time.Millisecond {
+			s.Logf("change %d, %s, is seen after %v", len(took), what, after)
+		}
+		if listens {
+			took = append(took, after)
 		}
 	}
 
 	operator := []string{"Authorization", "Bearer " + apptest.OperatorToken, "Content-Type", "application/json"}
 	for n := range pauses {
 		if n == pauses/2 {
-			s.d.query(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			ended := s.d.query(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE pid <> pg_backend_pid() AND (query LIKE 'LISTEN %' OR query = '-- ping')`)
+			if ended < len(s.procs) && !s.pooled {
+				s.Errorf("%d sessions that listen have ended; want one of each instance", ended)
+			}
+			deaf = time.Now().Add(3 * time.Second)
 		}
 		action, should := "pause", sellsNot
 		if n%2 == 1 {
@@ -136,7 +152,7 @@ func (s *instances) seeEachOther(pauses int) (took []time.Duration) {
 	s.refresh(0)
 	saw("no machine", timed, isUnknown)
 
-	s.Logf("%d changes are seen after %v at most", len(took), longest)
+	s.Logf("all changes are seen after %v at most, also after the sessions have ended", longest)
 	active := 0
 	for _, link := range s.w.Stripe.Links() {
 		if link.Active && link.DeviceUID == fixture.Washer {

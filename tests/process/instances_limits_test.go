@@ -115,16 +115,30 @@ func (s *instances) callsToNotehub() (at []time.Time) {
 	return at
 }
 
-// All instances together keep Notehub's limit, and use it, with more payments than it allows in two
-// minutes. The payments come when the instances have been there for a minute: an instance makes no
-// calls before that, because others may have used the limit.
+// All instances together keep Notehub's limit while one joins, one is replaced and one leaves, and use it,
+// with more payments than it allows in two minutes. An instance that has just started makes no calls,
+// because others may have used the limit, and the others deliver what it receives. A minute after its
+// start, the leader removes what is old, and no other instance does.
 func TestInstancesShareTheLimit(t *testing.T) {
 	t.Parallel()
 	const perMinute, payments, watched, most = 60, 150, 30 * time.Second, 92
 	s, links := busy(t, newInstances, "NOTEHUB_REQUESTS_PER_MINUTE", fmt.Sprint(perMinute))
-	pause(61 * time.Second)
+	s.d.exec(`CREATE TABLE prunings (at TIMESTAMPTZ NOT NULL)`)
+	s.d.exec(`CREATE FUNCTION note_pruning() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO prunings VALUES (now()); RETURN NULL; END'`)
+	s.d.exec(`CREATE TRIGGER prunes AFTER DELETE ON changes FOR EACH STATEMENT EXECUTE FUNCTION note_pruning()`)
+	pause(70 * time.Second)
+	if n := s.d.query(`SELECT count(*) FROM prunings`); n != 1 {
+		t.Errorf("old changes were removed %d times; want once, by the leader", n)
+	}
 	began := time.Now()
 	s.pay(links, payments/len(links))
+	pause(3 * time.Second)
+	s.kill(2)
+	if err := s.procs[0].Stop(); err != nil {
+		t.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+	late := s.w.Spawn()
 	pause(time.Until(began.Add(watched)))
 	all := s.callsToNotehub()
 	for n := range len(all) - perMinute {
@@ -143,7 +157,7 @@ func TestInstancesShareTheLimit(t *testing.T) {
 		t.Errorf("%d calls in %v; want from %d to %d", during, watched, perMinute/2, most)
 	}
 	t.Logf("%d calls in all, %d of them in %v with payments", len(all), during, watched)
-	for _, p := range s.procs { // the rest of the payments waits for its turn
+	for _, p := range append(s.procs[1:], late) { // the rest of the payments waits for its turn
 		p.Kill(t)
 	}
 }
@@ -187,6 +201,9 @@ func testHold(t *testing.T, start func(*testing.T, int, ...string) *instances, s
 		paid += len(links)
 		pause(200 * time.Millisecond)
 	}
+	s.kill(1) // the next one knows nothing but what the ledger has
+	s.pay(links, 1)
+	paid += len(links)
 	pause(time.Until(refused.Add(held - 500*time.Millisecond)))
 	early := 0
 	last := time.Duration(0)

@@ -2,8 +2,13 @@ package process
 
 import (
 	"bufio"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,11 +43,10 @@ func TestInstancesStoppedLeader(t *testing.T) {
 		t.Errorf("the other one leads after %v; want 15 s at most", took)
 	}
 	signal(syscall.SIGCONT)
-	s.w.Until("the woken one does not lead", func() bool { return !s.leading(0) })
-	for range 3 {
-		pause(time.Second)
-		if s.leading(0) || !s.leading(1) || s.leaders() != 1 {
-			t.Error("the lead went back to the woken instance")
+	const length = 10 * time.Second // of several heartbeats
+	for end := time.Now().Add(length); time.Now().Before(end); pause(20 * time.Millisecond) {
+		if s.leading(0) || !s.leading(1) {
+			t.Fatal("the woken instance leads, or the other one no longer does")
 		}
 	}
 	link := s.service(0).Selling(fixture.Washer)
@@ -57,25 +61,48 @@ type page struct {
 	text string
 }
 
+// watch opens a page's stream, and opens it again when it has ended, as browsers do.
 func (s *instances) watch(n int, path string) *page {
 	s.Helper()
-	response, err := apptest.NoRedirects.Get(s.service(n).Url + path + "/events")
-	if err != nil {
-		s.Fatal(err)
+	url := s.service(n).Url + path + "/events"
+	open := func() *http.Response {
+		request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			return nil
+		}
+		response, err := apptest.NoRedirects.Do(request)
+		if err != nil {
+			return nil
+		}
+		return response
 	}
-	s.Cleanup(func() { _ = response.Body.Close() })
+	response := open()
+	if response == nil {
+		s.Fatalf("%s is not open", url)
+	}
 	p := &page{}
 	go func() {
-		lines := bufio.NewScanner(response.Body)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			p.mu.Lock()
-			p.text += lines.Text() + "\n"
-			p.mu.Unlock()
-			s.w.Stir()
+		for ; s.Context().Err() == nil; response = open() {
+			if response != nil {
+				p.read(response.Body, s.w.Stir)
+				response.Body.Close()
+			}
+			rest(s.Context(), 2*time.Second)
 		}
 	}()
 	return p
+}
+
+// read reads a stream until it ends.
+func (p *page) read(stream io.Reader, stir func()) {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		p.mu.Lock()
+		p.text += lines.Text() + "\n"
+		p.mu.Unlock()
+		stir()
+	}
 }
 
 // says reports whether the page was told a text.
@@ -85,17 +112,35 @@ func (p *page) says(text string) bool {
 	return strings.Contains(p.text, text)
 }
 
+var heading = regexp.MustCompile(`<h1>.*?</h1>`)
+
+// heading returns the last heading that the page was told.
+func (p *page) heading() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := heading.FindAllString(p.text, -1)
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1]
+}
+
 // Customers watch their page at one instance while another one settles the payment, also after the
-// database has ended all sessions, and so those that listen.
+// database has ended all sessions, and so those that listen. When it is quiet, each page shows what is
+// in the ledger.
 func TestInstancesShowEachOthersPayments(t *testing.T) {
 	t.Parallel()
 	s := newInstances(t, 2)
 	link := s.service(0).Selling(fixture.Washer)
 	s.service(1).Selling(fixture.Washer)
-	longest := time.Duration(0)
-	for n := range 3 {
+	const payments = 10
+	var pages [payments]*page
+	var paths [payments]string
+	var took []time.Duration
+	for n := range payments {
 		at, other := n%2, 1-n%2
-		if n == 2 {
+		deaf := n == payments-1
+		if deaf {
 			s.d.query(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 		}
@@ -107,8 +152,9 @@ func TestInstancesShowEachOthersPayments(t *testing.T) {
 			status, header, _ = s.service(other).Get("/payment/success?session_id=" + paid.ID)
 			return status == http.StatusSeeOther
 		})
-		shown := s.watch(other, header.Get("Location"))
-		s.w.Until("the page shows the payment", func() bool { return shown.says("<h1>") })
+		paths[n] = header.Get("Location")
+		pages[n] = s.watch(other, paths[n])
+		s.w.Until("the page shows the payment", func() bool { return pages[n].heading() != "" })
 		s.service(at).Payment(paid.ID, "sent", apptest.Has(`"machine":"sent"`))
 		operator := []string{"Authorization", "Bearer " + apptest.OperatorToken, "Content-Type", "application/json"}
 		status, _, text := s.service(at).Do(http.MethodPost, "/api/payments/"+paid.ID+"/refund",
@@ -118,13 +164,44 @@ func TestInstancesShowEachOthersPayments(t *testing.T) {
 		}
 		began := time.Now()
 		s.w.Until("the page shows the refund", func() bool {
-			return shown.says("Refund requested") || shown.says("Refunded")
+			return pages[n].says("Refund requested") || pages[n].says("Refunded")
 		})
-		longest = max(longest, time.Since(began))
+		after := time.Since(began)
+		if after > 3*time.Second {
+			t.Errorf("page %d shows what the other instance did after %v; want 3 s at most", n, after)
+		}
+		if after > 250*time.Millisecond {
+			t.Logf("page %d shows what the other instance did after %v", n, after)
+		}
+		if !deaf {
+			took = append(took, after)
+		}
 	}
-	t.Logf("a page shows what the other instance did after %v at most", longest)
-	if longest > 4*time.Second {
-		t.Errorf("a page shows what the other instance did after %v; want 3 s at most", longest)
+	slices.Sort(took)
+	t.Logf("pages show what the other instance did after %v", took)
+	limited := took[len(took)/2]
+	if os.Getenv("NOTEPAY_STORM_TIME") != "" { // make storm, beside which no other tests run
+		limited = took[len(took)-1]
+	}
+	if limited > 250*time.Millisecond {
+		t.Errorf("pages show what the other instance did after %v; want 250 ms at most", took)
+	}
+
+	s.w.Until("all is refunded", func() bool {
+		return s.d.query(`SELECT count(*) FROM payments WHERE money = 'refunded' AND in_flight = 0`) == payments
+	})
+	for n, p := range pages {
+		var want string
+		defer func() {
+			if t.Failed() {
+				t.Logf("page %d shows %q; want %q", n, p.heading(), want)
+			}
+		}()
+		s.w.Until("each page shows what is in the ledger", func() bool {
+			_, _, fresh := s.service(n%2).Get(paths[n], "Accept", "text/html")
+			want = heading.FindString(fresh)
+			return want != "" && p.heading() == want && p.says("Refunded")
+		})
 	}
 	s.stop()
 }
@@ -185,26 +262,39 @@ func TestInstancesShareTheOperator(t *testing.T) {
 func TestInstancesShareCheckoutSessions(t *testing.T) {
 	t.Parallel()
 	s := newInstances(t, 2, "CHECKOUT", "session")
-	const browsers = 8
+	const machines, each = 5, 4 // browsers at one machine
+	devices := []string{fixture.Washer}
+	for n := range machines - 1 {
+		devices = append(devices, fmt.Sprintf("dev:%d", n))
+		s.w.Notehub.AddDevice(sandbox.Device{UID: devices[1+n], LastActivity: time.Now()})
+	}
+	s.refresh(0)
+	const browsers = machines * each
 	cookies := make([]string, browsers)
-	page := "/use/" + fixture.Washer
+	page := func(browser int) string { return "/use/" + devices[browser%machines] }
 	for n := range cookies {
 		s.w.Until("the machine is offered", func() bool {
-			_, header, text := s.service(n%2).Get(page, "Accept", "text/html")
+			_, header, text := s.service(n%2).Get(page(n), "Accept", "text/html")
 			cookies[n], _, _ = strings.Cut(header.Get("Set-Cookie"), ";")
 			return strings.Contains(text, `name="price_id"`)
 		})
 	}
 	to := make([]string, 2*browsers)
 	press := func(at, browser int) string {
-		status, header, text := s.service(at).Do(http.MethodPost, page, "price_id="+fixture.Warm,
+		status, header, text := s.service(at).Do(http.MethodPost, page(browser), "price_id="+fixture.Warm,
 			"Content-Type", "application/x-www-form-urlencoded", "Cookie", cookies[browser])
 		if status != http.StatusSeeOther {
 			t.Errorf("the button: %d %s; want 303", status, text)
 		}
 		return header.Get("Location")
 	}
-	s.w.All(2*browsers, func(n int) { to[n] = press(n%2, n/2) }) // a double tap that meets two instances
+	for wave := range each { // the instances make ten sessions a second together
+		s.w.All(2*machines, func(n int) { // double taps that meet two instances
+			browser := wave*machines + n/2
+			to[2*browser+n%2] = press(n%2, browser)
+		})
+		pause(time.Second)
+	}
 	open := func() (n int) {
 		for _, session := range s.w.Stripe.Sessions() {
 			if session.Status == "open" {
@@ -228,14 +318,24 @@ func TestInstancesShareCheckoutSessions(t *testing.T) {
 		t.Errorf("%d open sessions; want %d", n, browsers)
 	}
 
-	s.procs[0].Kill(t)
-	began := time.Now()
 	operator := []string{"Authorization", "Bearer " + apptest.OperatorToken, "Content-Type", "application/json"}
-	s.service(1).Do(http.MethodPost, "/api/devices/"+fixture.Washer+"/pause", `{"reason":"test"}`, operator...)
-	s.w.Until("all sessions have ended", func() bool { return open() == 0 })
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("the sessions of a dead instance have ended after %v; want 20 s at most", took)
+	stopsSelling := func(at int, left int, limit time.Duration, devices ...string) {
+		t.Helper()
+		began := time.Now()
+		for _, uid := range devices {
+			s.service(at).Do(http.MethodPost, "/api/devices/"+uid+"/pause", `{"reason":"test"}`, operator...)
+		}
+		s.w.Until("the sessions of paused machines have ended", func() bool { return open() == left })
+		took := time.Since(began)
+		t.Logf("the sessions have ended after %v", took)
+		if took > limit {
+			t.Errorf("the sessions have ended after %v; want %v at most", took, limit)
+		}
 	}
+	stopsSelling(0, browsers-2*each, 5*time.Second, devices[0], devices[1])
+	pause(time.Second) // else the other one ends what this one has ended and not recorded
+	s.procs[0].Kill(t)
+	stopsSelling(1, 0, 20*time.Second, devices[2:]...)
 	ended := s.w.Stripe.Count("POST /v1/checkout/sessions/{id}/expire")
 	pause(4 * time.Second)
 	if n := s.w.Stripe.Count("POST /v1/checkout/sessions/{id}/expire") - ended; n > 0 {

@@ -29,11 +29,17 @@ func TestStopAnswersEstablishedConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	pause(100 * time.Millisecond) // the service has accepted it
+	// Connections are accepted in turn, so the first one is accepted when a later one is answered.
+	(&apptest.Service{W: w, Url: p.Url}).Get("/health")
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	pause(300 * time.Millisecond)
+	for refused := false; !refused; pause(time.Millisecond) { // until the service has begun to stop
+		next, err := net.Dial("tcp", host)
+		if refused = err != nil; !refused {
+			_ = next.Close()
+		}
+	}
 	if _, err := fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -219,6 +220,94 @@ func TestPendingCreditIsNotSentAgain(t *testing.T) {
 			f.Errorf("%d notes; want the one", len(notes))
 		}
 	})
+}
+
+// releasedAway is a hold that is released while the service is away, which then starts on a copy.
+type releasedAway struct {
+	change  func(*config.Settings)
+	unknown sandbox.StripeUnknown
+	copy    func(*apptest.Front) func()
+	offline bool // the credit is not fetched
+	silent  bool // the machine does not answer
+	unsent  bool // no ledger knew of it
+	away    time.Duration
+}
+
+// An earlier state of the ledger had sent the credit of a hold that was released later. So the machine
+// may start without money, and the operator has to know.
+func TestReleasedMoneyOfASentCreditIsAdopted(t *testing.T) {
+	plain, backup := (*apptest.Front).Copied, (*apptest.Front).BackedUp
+	paid := sandbox.StripeUnknown{ManualIsPaid: true}
+	const sixWeeks = 42 * 24 * time.Hour
+	for name, c := range map[string]releasedAway{
+		"its credit waits":                         {change: off(holding), copy: plain, offline: true},
+		"its credit waits, a backup":               {change: off(holding), copy: backup, offline: true},
+		"its webhook was accepted":                 {change: holding, copy: plain, silent: true},
+		"its webhook was accepted, a backup":       {change: holding, copy: backup, silent: true},
+		"its webhook was accepted, a hold is paid": {change: holding, copy: plain, silent: true, unknown: paid},
+		"the machine answered":                     {change: off(holding), copy: plain},
+		"the machine answered, a backup":           {change: off(holding), copy: backup},
+		"the machine answered, six weeks ago":      {change: off(holding), copy: plain, away: sixWeeks},
+		"it was never seen":                        {change: holding, copy: plain, unsent: true},
+		"it was never seen, a backup":              {change: holding, copy: backup, unsent: true},
+		"it was never seen, six weeks ago":         {change: holding, copy: plain, unsent: true, away: sixWeeks},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.away > 0 && apptest.UnderRace {
+				t.Skip("six weeks take too long")
+			}
+			apptest.InFrontOf(t, c.unknown, c.change, c.play)
+		})
+	}
+}
+
+func (c releasedAway) play(f *apptest.Front) {
+	const readAnswers = "GET /v1/projects/{project}/events-cursor"
+	m := f.Machine(confirms)
+	if f.Settings.StripeWebhookSecret == config.WebhooksOff {
+		f.Stripe.SetEndpoint("", "")
+	}
+	var away atomic.Bool // Stripe does not reach the service
+	ours := f.Handler
+	f.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		ours.ServeHTTP(w, r)
+	})
+	f.Run()
+	f.Pass(2 * time.Minute)
+	restore := c.copy(f)
+	m.SetOnline(!c.offline)
+	m.SetBehavior(sandbox.Behavior{Silent: c.silent})
+	f.Stripe.Always(captureIntent, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+	if away.Store(c.unsent); c.unsent {
+		f.Stop()
+	}
+	sold := f.Buy(sandbox.PayOptions{})
+	if !c.unsent {
+		f.Get("/payment/success?session_id=" + sold.ID)
+	}
+	f.Pass(5 * time.Second)
+	f.Stop()
+	f.Stripe.ExpireAuthorization(sold.ID)
+	away.Store(false)
+	f.Pass(20*time.Second + c.away)
+	f.Notehub.Always(readAnswers, sandbox.Outcome{Status: http.StatusServiceUnavailable}) // they are read last
+	restore()
+	f.Pass(time.Minute)
+	f.Notehub.Clear(readAnswers)
+	f.Pass(5 * time.Minute)
+	if !c.unsent {
+		f.Stands(sold.ID, apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted))
+	} else if _, err := f.Ledger.Payment(f.Context(), sold.ID); !errors.Is(err, ledger.ErrNotFound) {
+		f.Errorf("the payment: %v; want none, because nothing was sent", err)
+	}
+	if notes := f.Notehub.Notes(fixture.Washer); len(notes) > 1 || c.unsent != (len(notes) == 0) {
+		f.Errorf("%d notes; want one, unless no ledger knew of it: %v", len(notes), c.unsent)
+	}
 }
 
 // The reply to the webhook was lost with the later ledger, so Stripe delivers it again. Its note is

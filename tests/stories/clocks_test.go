@@ -16,6 +16,7 @@ import (
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/problem"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
@@ -108,6 +109,23 @@ func TestClockProblem(t *testing.T) {
 				f.Errorf("the log lacks %s:\n%s", line, text)
 			}
 		}
+		f.Stop()
+	})
+}
+
+// The listing and the machines' activity have the vendors' time. The host's clock must not make them
+// look old.
+func TestFleetOnAHostWhoseClockIsAhead(t *testing.T) {
+	t.Parallel()
+	change := func(s *config.Settings) { s.OfflineAfter = time.Hour }
+	onHost(t, 0, change, func(f *apptest.Front) {
+		f.Stripe.SetClock(-2 * time.Hour)
+		f.Notehub.SetClock(-2 * time.Hour)
+		f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.LastActivity = f.Notehub.Now() })
+		f.Run()
+		f.Pass(10 * time.Minute)
+		f.HasProblem(problem.ListOutdated, "last read the complete list", false)
+		f.HasProblem(problem.NothingPayable, "No machine can be paid for", false)
 		f.Stop()
 	})
 }

@@ -161,6 +161,36 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	})
 }
 
+// A record without a UID may be any device that is missing. It is no evidence that a device is gone.
+func TestDevicesKeepAKnownDeviceWhoseRecordHasNoUID(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, func(s *config.Settings) { s.RefreshInterval = time.Minute }, func(f *apptest.Front) {
+		f.Notehub.AddDevice(sandbox.Device{UID: "dev:7"})
+		f.Run()
+		f.Pass(2 * time.Minute)
+		list := func(records string) {
+			f.Notehub.Always(fixture.HubList, sandbox.Outcome{
+				Status: 200,
+				Body:   `{"devices":[` + records + `{"uid":"` + fixture.Washer + `"}],"has_more":false}`,
+			})
+		}
+		list(`{"uid":null,"serial_number":"Washer 7"},`)
+		for _, when := range []string{"at work", "after a restart"} {
+			f.Pass(5 * time.Minute)
+			f.Leads("/pay?device=dev:7", f.LinkOf("dev:7", fixture.Warm).URL)
+			if n := len(f.Active("dev:7")); n != 1 {
+				f.Errorf("%s it has %d active links; want one", when, n)
+			}
+			f.Restarted(nil)
+		}
+		list("")
+		f.Pass(5 * time.Minute)
+		if f.Fleet.Device("dev:7") != nil || len(f.Active("dev:7")) != 0 {
+			f.Error("a device that is gone is still sold")
+		}
+	})
+}
+
 // Pages of confirmations that repeat end in an error. The silence does not count, and the reading
 // stops.
 func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {

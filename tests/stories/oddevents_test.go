@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/apptest"
+	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/fixture"
 	"notepay/internal/payment"
@@ -26,16 +27,33 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	refund := fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`)
 	setup := `"mode":"setup","payment_status":"no_payment_required"`
 	subscription := fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`)
-	for name, body := range map[string]string{
-		"a connected account":          fixture.With(paid, `"livemode"`, `"account":"acct_1","livemode"`),
-		"a context":                    fixture.With(paid, `"livemode"`, `"context":"acct_1","livemode"`),
-		"a context in another shape":   fixture.With(paid, `"livemode"`, `"context":{"account":"acct_1"},"livemode"`),
-		"a connected account's refund": fixture.With(refund, `"livemode"`, `"account":"acct_1","livemode"`),
-		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, setup),
-		"subscription mode":            fixture.With(subscription, `"payment_intent":"pi_1"`, `"payment_intent":null`),
-		"a mode of tomorrow":           fixture.With(paid, `"mode":"payment"`, `"mode":"barter"`),
+	sent, both := []bool{false}, []bool{false, true}
+	for name, c := range map[string]struct {
+		body, outcome string
+		listed        []bool
+	}{
+		"a connected account": {
+			fixture.With(paid, `"livemode"`, `"account":"acct_1","livemode"`), bridge.OtherAccount, both,
+		},
+		"a context": {
+			fixture.With(paid, `"livemode"`, `"context":"acct_1","livemode"`), bridge.OtherAccount, sent,
+		},
+		"a context in another shape": {
+			fixture.With(paid, `"livemode"`, `"context":{"account":"acct_1"},"livemode"`), bridge.OtherAccount, sent,
+		},
+		"a connected account's refund": {
+			fixture.With(refund, `"livemode"`, `"account":"acct_1","livemode"`), bridge.OtherAccount, both,
+		},
+		"setup mode": {
+			fixture.With(paid, `"mode":"payment","payment_status":"paid"`, setup), bridge.NotOurs, both,
+		},
+		"subscription mode": {
+			fixture.With(subscription, `"payment_intent":"pi_1"`, `"payment_intent":null`), bridge.NotOurs, both,
+		},
+		"a mode of tomorrow": {fixture.With(paid, `"mode":"payment"`, `"mode":"barter"`), bridge.NotOurs, both},
 	} {
-		for _, listed := range []bool{false, true} {
+		body := c.body
+		for _, listed := range c.listed {
 			t.Run(fmt.Sprintf("%s, listed %v", name, listed), func(t *testing.T) {
 				t.Parallel()
 				apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -47,8 +65,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 						f.Answers(name, f.Deliver("/webhook/stripe", body), http.StatusOK, "received")
 					}
 					f.Pass(20 * time.Minute)
-					if got := f.Outcomes(); len(got) != 1 || got[0] != "not_ours x1" {
-						f.Errorf("events %q; want one that is not ours", got)
+					if got := f.Outcomes(); len(got) != 1 || got[0] != c.outcome+" x1" {
+						f.Errorf("events %q; want one, with %s", got, c.outcome)
 					}
 					f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
 					n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds")
@@ -58,6 +76,37 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// The webhook of an organization names the account of each event. Stripe lists the same event with
+// the account's own key, so it is ours.
+func TestPaymentOfAnOrganizationIsDelivered(t *testing.T) {
+	t.Parallel()
+	withContext := func(body string) string {
+		return fixture.With(body, `"livemode"`, `"context":"acct_1","livemode"`)
+	}
+	for name, listed := range map[string]func(string) string{
+		"listed without a context": func(body string) string { return body },
+		"listed with its context":  withContext,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apptest.InFront(t, nil, func(f *apptest.Front) {
+				f.Run()
+				sold := f.Order(sandbox.PayOptions{NoWebhook: true})
+				body := string(f.Stripe.Events()[0].Body)
+				f.Lists(listed(body))
+				for range 2 {
+					f.Answers(name, f.Deliver("/webhook/stripe", withContext(body)), http.StatusOK, "received")
+				}
+				f.Pass(6 * time.Minute) // until the next reading
+				f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
+				if n := len(f.Notehub.Notes("")); n != 1 {
+					f.Errorf("%d notes; want 1", n)
+				}
+			})
+		})
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package ledgertest gives tests new SQLite ledgers without running all migrations for each.
 //
 // A new ledger is a copy of one that was opened once and did no work. It has no birth, and no
-// payments. The package does not know about PostgreSQL.
+// payments.
 package ledgertest
 
 import (

@@ -94,9 +94,6 @@ const (
 	// maxStreams bounds the open streams, because each reads the ledger every second.
 	maxStreams     = 16
 	streamInterval = time.Second
-	// streamLag delays each event, because an event that was received before it may not be
-	// committed yet.
-	streamLag = time.Second
 )
 
 // EventStream answers with a stream of server-sent events, one for each Stripe event that is
@@ -109,8 +106,12 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			"at most "+strconv.Itoa(maxStreams)+" streams can be open at once; close one")
 	}
 	defer h.streams.Add(-1)
-	q, since, after := r.URL.Query(), h.Ledger.Now(), r.Header.Get("Last-Event-ID")
+	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
+	last, err := h.lastEvent(r)
+	if err != nil {
+		return err
+	}
 	ids := []string{id}
 	if p, err := h.Ledger.Payment(r.Context(), id); err == nil {
 		ids = append(ids, p.SessionID, p.PaymentIntent)
@@ -143,7 +144,7 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			}
 		case <-tick.C:
 		}
-		list, err := h.Ledger.EventsSince(r.Context(), since, after, h.Ledger.Now().Add(-streamLag), defaultPageSize)
+		list, err := h.Ledger.EventsAfter(r.Context(), last, defaultPageSize)
 		if r.Context().Err() != nil {
 			return nil
 		}
@@ -151,7 +152,7 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		for _, e := range list {
-			after = e.ID
+			last = e
 			if !wanted(e) {
 				continue
 			}
@@ -164,4 +165,18 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
+}
+
+// lastEvent returns the event behind which a stream begins: the one that the reader names, or the
+// newest.
+func (h *Handler) lastEvent(r *http.Request) (ledger.StripeEvent, error) {
+	last, err := h.Ledger.Event(r.Context(), r.Header.Get("Last-Event-ID"))
+	if known, err := ledger.Found(err); known || err != nil {
+		return last, err
+	}
+	newest, err := h.Ledger.Events(r.Context(), 1)
+	if err != nil || len(newest) == 0 {
+		return ledger.StripeEvent{}, err
+	}
+	return newest[0], nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"notepay/internal/apptest"
 	"notepay/internal/fixture"
+	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
@@ -91,6 +92,36 @@ func TestEventStreamContinuesWhereItWasCut(t *testing.T) {
 			default:
 				f.Errorf("a stream outlives the service")
 			}
+		}
+	})
+}
+
+// An event whose transaction waited for its turn to write has an earlier time than one that a stream
+// has sent.
+func TestEventStreamSendsALateEvent(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		store := func(id string, waited time.Duration) {
+			f.Helper()
+			err := f.Ledger.Update(f.Context(), func(tx *ledger.Tx) error {
+				_, err := tx.AddEvent(ledger.StripeEvent{
+					ID: id, Type: "charge.refunded", Created: tx.Now, Received: tx.Now.Add(-waited), Outcome: "ignored",
+				})
+				return err
+			})
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Pass(3 * time.Second)
+		}
+		store("evt_before", 0)
+		all := f.ListenToEvents("")
+		f.Pass(time.Second)
+		store("evt_2", 0)
+		store("evt_1", 4*time.Second)
+		if got := all.Ids(); !slices.Equal(got, []string{"evt_2", "evt_1"}) {
+			f.Errorf("got %q; want both events", got)
 		}
 	})
 }

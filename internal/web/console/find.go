@@ -93,7 +93,7 @@ func readSearch(l lang, q url.Values, named func(text string) []entry, zone *tim
 	w.Search.From, w.Search.To = day(w.From, 0), day(w.To, 1)
 	fields := searchWords(w.Text)
 	name, fields := exactName(fields, named)
-	rest, clock := w.readWords(fields, zone, now)
+	rest, clock := w.readWords(fields, named, zone, now)
 	if len(name) > 0 {
 		w.device(strings.Join(name, " "), named)
 		w.leaveOut(withoutFillers(rest))
@@ -109,9 +109,12 @@ func readSearch(l lang, q url.Values, named func(text string) []entry, zone *tim
 
 // readWords recognizes everything but names. It returns the other words, and the time of day if there
 // is one.
-func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.Time) (
-	rest []string, clock *time.Duration,
-) {
+func (w *searchQuery) readWords(
+	fields []string,
+	named func(text string) []entry,
+	zone *time.Location,
+	now time.Time,
+) (rest []string, clock *time.Duration) {
 	for i := 0; i < len(fields); i++ {
 		field := fields[i]
 		if from, used := readDate(fields[i:], zone, now); used > 0 {
@@ -119,6 +122,8 @@ func (w *searchQuery) readWords(fields []string, zone *time.Location, now time.T
 			i += used - 1
 		} else if from, isDay := readDay(field, zone, now); isDay {
 			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
+		} else if from, isDay := w.lang.readSlashedDay(field, zone, now); isDay && len(named(field)) == 0 {
+			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1) // "2/3" may also be in the name of a machine
 		} else if at, used := readClock(field, next(fields, i)); used > 0 {
 			clock = &at
 			i += used - 1

@@ -160,6 +160,47 @@ func TestReadSearch(t *testing.T) {
 	}
 }
 
+func TestSearchReadsADayWithSlashes(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("east", 3600)
+	now := time.Date(2026, 11, 30, 15, 0, 0, 0, zone)
+	named := func(text string) []entry {
+		return matching(byName([]*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 2/3"}}}), text)
+	}
+	german, err := readLang("de")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for typed, want := range map[string][2]string{ // the day in English and in German, "": none
+		"29/11":            {"2026-11-29", "2026-11-29"},
+		"11/29":            {"2026-11-29", "2026-11-29"},
+		"1/12":             {"", "2025-12-01"},
+		"5/11":             {"", "2026-11-05"},
+		"11/11":            {"2026-11-11", "2026-11-11"},
+		"29/11/2025":       {"2025-11-29", "2025-11-29"},
+		"29/11/25":         {"2025-11-29", "2025-11-29"},
+		"29/2":             {"2024-02-29", "2024-02-29"},
+		"29/2/2026":        {"", ""},
+		"31/11":            {"", ""},
+		"30/30":            {"", ""},
+		"0/5":              {"", ""},
+		"29/11/1999":       {"", ""},
+		"2/3":              {"", ""}, // a machine is named so
+		"washer 2/3 29/11": {"2026-11-29", "2026-11-29"},
+	} {
+		for i, l := range []lang{{}, german} {
+			got, problem := readSearch(l, url.Values{"q": {typed}}, named, zone, now)
+			day := ""
+			if !got.Search.From.IsZero() {
+				day = got.Search.From.Format(dayLayout)
+			}
+			if problem != "" || day != want[i] || day != "" && !got.Search.To.Equal(got.Search.From.AddDate(0, 0, 1)) {
+				t.Errorf("%q in %s is %q %s; want %q", typed, l.Tag(), day, problem, want[i])
+			}
+		}
+	}
+}
+
 func TestParseAmount(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

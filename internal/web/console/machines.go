@@ -61,6 +61,9 @@ func machineFilterOf(q url.Values) machineFilter {
 // sells reports whether customers can pay, now or once the current use is over.
 func sells(s fleet.State) bool { return s == fleet.Open || s == fleet.InUse }
 
+// onlyNamed reports whether a filter selects by name alone, and keeps the order of names.
+func (f machineFilter) onlyNamed() bool { return f.Site == "" && f.State == "" && f.Sort == "" }
+
 // machines returns the machines that a filter selects, in its order.
 func (c *Console) machines(f machineFilter) []fleet.Listed {
 	devices := c.devicesOf(c.named(f.Query))
@@ -83,15 +86,21 @@ func (c *Console) machines(f machineFilter) []fleet.Listed {
 	}
 	switch f.Sort { // equal ones stay in the order of their names
 	case sortState:
+		rank := map[string]int{"bad": 0, "wait": 1, "": 2, "good": 3}
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
-			rank := func(l fleet.Listed) int {
-				return map[string]int{"bad": 0, "wait": 1, "": 2, "good": 3}[stateWords(l.State).Class]
+			if a.State == b.State {
+				return 0
 			}
-			return cmp.Or(rank(a)-rank(b), strings.Compare(string(a.State), string(b.State)))
+			return cmp.Or(rank[stateWords(a.State).Class]-rank[stateWords(b.State).Class],
+				strings.Compare(string(a.State), string(b.State)))
 		})
 	case sortSite:
+		names := make(map[string]string, len(list)) // by UID
+		for _, l := range list {
+			names[l.UID] = c.siteNames(l)
+		}
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int {
-			return natural.Compare(c.siteNames(a), c.siteNames(b))
+			return natural.Compare(names[a.UID], names[b.UID])
 		})
 	case sortActive:
 		slices.SortStableFunc(list, func(a, b fleet.Listed) int { return a.LastActivity.Compare(b.LastActivity) })
@@ -134,28 +143,38 @@ type machinesPage struct {
 // devices lists the machines.
 func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	page := machinesPage{machineFilter: machineFilterOf(q), Sites: c.Fleet.Sites(), Stopped: c.stopped(c.langOf(r))}
+	page := machinesPage{machineFilter: machineFilterOf(q), Stopped: c.stopped(c.langOf(r))}
 	if d := c.Fleet.Device(strings.ToLower(page.Query)); d != nil { // a whole UID, as in a link of an alert
 		http.Redirect(w, r, devicePath(d.UID), http.StatusSeeOther)
 		return nil
 	}
-	for _, s := range inWords(c.Fleet.States()) {
+	var states []stateCount
+	page.Sites, states = c.roster.filters(c.Fleet)
+	for _, s := range states {
 		page.States = append(page.States, stateOption{string(s.State), s.Text})
 	}
 	page.From, page.To = maintenanceDefaults(c.Ledger.Now(), c.Zone)
-	all := c.machines(page.machineFilter)
-	page.Total = len(all)
+	var show func(from, to int) []fleet.Listed
+	if page.onlyNamed() { // the states of a hundred thousand machines are not needed to show fifty
+		all := c.named(page.Query)
+		page.Total = len(all)
+		show = func(from, to int) []fleet.Listed { return c.Fleet.Listed(c.devicesOf(all[from:to])...) }
+	} else {
+		all := c.machines(page.machineFilter)
+		page.Total = len(all)
+		show = func(from, to int) []fleet.Listed { return all[from:to] }
+	}
 	number, _ := strconv.Atoi(q.Get("page")) // no number: the first page
-	number = min(max(number, 1), (len(all)+machinesPerPage-1)/machinesPerPage+1)
-	from := min((number-1)*machinesPerPage, len(all))
-	to := min(from+machinesPerPage, len(all))
+	number = min(max(number, 1), (page.Total+machinesPerPage-1)/machinesPerPage+1)
+	from := min((number-1)*machinesPerPage, page.Total)
+	to := min(from+machinesPerPage, page.Total)
 	if number > 1 {
 		page.Previous = "/operator/devices?" + with(q, "page", strconv.Itoa(number-1))
 	}
-	if to < len(all) {
+	if to < page.Total {
 		page.Next = "/operator/devices?" + with(q, "page", strconv.Itoa(number+1))
 	}
-	for _, d := range all[from:to] {
+	for _, d := range show(from, to) {
 		row, err := c.machineRow(r, d)
 		if err != nil {
 			return err

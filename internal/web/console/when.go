@@ -80,6 +80,36 @@ func readDate(fields []string, zone *time.Location, now time.Time) (day time.Tim
 	return day, used
 }
 
+// readSlashedDay parses a day with slashes: "29/11", "29/11/2026". In German the day is first. In
+// English it may also be the month, so only a number above 12 says which one it is.
+func (l lang) readSlashedDay(word string, zone *time.Location, now time.Time) (time.Time, bool) {
+	match := slashedDay.FindStringSubmatch(word)
+	if match == nil {
+		return time.Time{}, false
+	}
+	number, _ := strconv.Atoi(match[1]) // digits
+	month, _ := strconv.Atoi(match[2])  // digits
+	switch {
+	case number <= 12 && month > 12:
+		number, month = month, number
+	case number <= 12 && number != month && !l.german():
+		return time.Time{}, false
+	}
+	if month < 1 || month > 12 {
+		return time.Time{}, false
+	}
+	if match[3] == "" {
+		day := lastDay(time.Month(month), number, zone, now)
+		return day, !day.IsZero()
+	}
+	year, _ := strconv.Atoi("20" + match[3][len(match[3])-2:]) // digits
+	day := time.Date(year, time.Month(month), number, 0, 0, 0, 0, zone)
+	return day, day.Day() == number
+}
+
+// slashedDay matches two numbers, and the year if it is given.
+var slashedDay = regexp.MustCompile(`^([0-9]{1,2})/([0-9]{1,2})(?:/((?:20)?[0-9]{2}))?$`)
+
 var (
 	yearNumber = regexp.MustCompile(`^20[0-9]{2}$`)
 	dayOrdinal = regexp.MustCompile(`^([0-9]{1,2})(?:st|nd|rd|th|\.)?$`)

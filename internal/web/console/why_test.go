@@ -216,7 +216,8 @@ func TestWordsAreComplete(t *testing.T) {
 	}
 	for _, outcome := range []string{
 		bridge.Recorded, bridge.Duplicate, bridge.Adopted, bridge.LookedUp, bridge.Followed, bridge.AwaitsPayment,
-		bridge.NotOurs, bridge.WrongMode, bridge.PaymentFailed, bridge.OfferChanged, bridge.Ignored,
+		bridge.NotOurs, bridge.OtherAccount, bridge.WrongMode, bridge.PaymentFailed, bridge.OfferChanged,
+		bridge.Ignored,
 	} {
 		if outcomeWords(outcome) == outcome {
 			t.Errorf("outcome %s has no words", outcome)

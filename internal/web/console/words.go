@@ -117,7 +117,8 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 		words.Why = "This was paid before notepay's records begin or were restored. " +
 			"The machine may have started then. " +
 			"notepay sent and refunded nothing."
-		words.Do = "Check whether the machine ran. Then refund the payment, or start the machine for free."
+		words.Do = "Check whether the machine ran. Then refund the payment, or start the machine for free. " +
+			"If the money is back already, dismiss this."
 	case payment.ReviewTwins:
 		words.Why = "Another installation works on the same Notehub project and Stripe account. " +
 			"It sent or refunded this payment, too."
@@ -256,9 +257,11 @@ func outcomeWords(outcome string) string {
 	case bridge.Followed:
 		return "updated the payment"
 	case bridge.AwaitsPayment:
-		return "not paid yet"
+		return "not paid"
 	case bridge.NotOurs:
 		return "not about these machines"
+	case bridge.OtherAccount:
+		return "names another account"
 	case bridge.WrongMode:
 		return "from the other mode (test or live)"
 	case bridge.OfferChanged:

@@ -78,7 +78,7 @@ func (c *Handler) device(given string) *fleet.Device {
 	if !ok || c.Fleet == nil {
 		return nil
 	}
-	return c.Fleet.Device(key)
+	return c.Fleet.Device(c.Fleet.Meant(key))
 }
 
 // Find serves the form that finds a payment's page.

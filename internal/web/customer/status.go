@@ -62,7 +62,8 @@ func stopping(p payment.Payment) bool {
 
 // owed reports whether only the operator can refund, because the machine may have started.
 func owed(p payment.Payment) bool {
-	return p.Delivery == payment.Failed && (p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear)
+	undecided := p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear
+	return p.Delivery == payment.Failed && undecided && !returned(p)
 }
 
 // returned reports whether all of the money is back or on its way to the customer.

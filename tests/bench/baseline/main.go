@@ -1,7 +1,7 @@
 //go:build linux
 
 // Command baseline is a server that the benchmarks compare notepay with. It runs as a process of its
-// own, as notepay does.
+// own, as notepay does, and its heap is collected as seldom, except with redirect.
 //
 //	baseline redirect           answers every request with http.Redirect, with default server settings
 //	baseline verify             verifies and decodes a webhook, and stores nothing
@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -22,6 +23,7 @@ import (
 	"notepay/internal/app"
 	"notepay/internal/bridge"
 	"notepay/internal/fixture"
+	"notepay/internal/heap"
 	"notepay/internal/stripeapi"
 	"notepay/internal/web/api"
 )
@@ -38,8 +40,10 @@ func main() {
 			http.Redirect(w, r, "https://buy.example.com/7777", http.StatusTemporaryRedirect)
 		})
 	case mode == "verify":
+		heap.Keep(context.Background())
 		server = limited(webhook(func([]byte) error { return nil }))
 	case mode == "append" && len(os.Args) == 3:
+		heap.Keep(context.Background())
 		j, err := openJournal(os.Args[2], journalSize)
 		if err != nil {
 			log.Fatal(err)
