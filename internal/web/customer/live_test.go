@@ -42,6 +42,7 @@ func TestEventsFollowThePayment(t *testing.T) {
 			}
 			f.Pass(time.Second)
 		}
+		f.Idle() // the note may be there before its outcome is in the ledger
 		english.Hears("<h1>Waiting for the machine</h1>")
 		german.Hears("<h1>Warten auf die Maschine</h1>")
 
