@@ -65,6 +65,7 @@ type Config struct {
 	Ledger   *ledger.Ledger
 	Notehub  *notehub.Client // New observes its calls
 	Stripe   *stripeapi.Client
+	Public   http.RoundTripper // reaches PUBLIC_URL for the console's checks; nil: the network
 	Log      *slog.Logger
 	Version  string // of notepay, for /health and the metrics
 }
@@ -143,7 +144,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		project:        s.NotehubProjectUID,
 		ignored:        c.Notehub.Ignored,
 	}
-	checks := consoleChecks(s, c.Notehub, c.Stripe) // before the calls are observed, so that theirs are not counted
+	checks := consoleChecks(c) // before the calls are observed, so that theirs are not counted
 	fleetCounts := func() (int, int, time.Time) { return a.Fleet.Counts() }
 	a.metrics = metrics.NewMetrics(c.Version, c.Ledger.Stats, fleetCounts)
 	a.backups = backup.Config{

@@ -47,22 +47,15 @@ func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) ch
 // consoleChecks returns the checks for the console. They use their own clients, so that a failed
 // check or a new token cannot affect the running bridge, but they share its rate limits. It must be
 // called before the clients are observed, because the checks' calls are not counted.
-func consoleChecks(
-	s *config.Settings,
-	hub *notehub.Client,
-	api *stripeapi.Client,
-) func(context.Context, func(console.Finding)) {
-	unobservedHub, unobservedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter)
+func consoleChecks(c Config) func(context.Context, func(console.Finding)) {
+	hub, api := c.Notehub.WithLimiter(c.Notehub.Limiter), c.Stripe.WithLimiter(c.Stripe.Limiter)
 	return func(ctx context.Context, found func(console.Finding)) {
 		// Each run has new clients, because NewCheck observes them.
-		c := NewCheck(
-			s,
-			unobservedHub.WithLimiter(hub.Limiter.Share()),
-			unobservedAPI.WithLimiter(api.Limiter.Share()),
-		)
-		c.Report = func(r check.Result) {
+		checks := NewCheck(c.Settings, hub.WithLimiter(hub.Limiter.Share()), api.WithLimiter(api.Limiter.Share()))
+		checks.Public.Transport = c.Public
+		checks.Report = func(r check.Result) {
 			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
 		}
-		check.Run(ctx, c)
+		check.Run(ctx, checks)
 	}
 }

@@ -126,11 +126,7 @@ func PerPurchase(s *config.Settings) { s.Checkout = "session" }
 
 // build creates the sandbox and opens the service.
 func (f *Front) build() {
-	client := &http.Client{
-		Transport: sandbox.InProcess(
-			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Handler.ServeHTTP(w, r) }),
-		),
-	}
+	client := &http.Client{Transport: f.itself()}
 	f.Stripe = sandbox.NewStripe(
 		sandbox.StripeConfig{
 			Key:         fixture.TestKey,
@@ -159,6 +155,13 @@ func (f *Front) build() {
 	f.Cleanup(f.end)
 }
 
+// itself returns a transport to the service.
+func (f *Front) itself() http.RoundTripper {
+	return sandbox.InProcess(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Handler.ServeHTTP(w, r) }),
+	)
+}
+
 // Open opens the ledger and wires the service over it.
 func (f *Front) Open() {
 	var err error
@@ -172,6 +175,7 @@ func (f *Front) Open() {
 		Ledger:   f.Ledger,
 		Notehub:  HubOf(s, sandbox.InProcess(f.Notehub)),
 		Stripe:   StripeOf(s, sandbox.InProcess(f.Stripe)),
+		Public:   f.itself(),
 		Log:      slog.New(slog.NewTextHandler(f.Logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Version:  fixture.TestVersion,
 	})

@@ -41,10 +41,13 @@ type checked struct {
 
 func newChecked(t *testing.T, live bool) *checked {
 	t.Helper()
+	acceptsEvents := sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	c := &checked{
-		T:      t,
-		free:   1 << 34,
-		stripe: sandbox.NewStripe(sandbox.StripeConfig{Livemode: live}),
+		T:    t,
+		free: 1 << 34,
+		stripe: sandbox.NewStripe(
+			sandbox.StripeConfig{Livemode: live, Client: &http.Client{Transport: acceptsEvents}},
+		),
 		notehub: sandbox.NewNotehub(sandbox.NotehubConfig{
 			ClientID:     "client",
 			ClientSecret: "secret-of-client",
