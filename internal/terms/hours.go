@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"notepay/internal/zones"
 )
@@ -32,9 +33,21 @@ type span struct{ from, to int }
 // maxHoursText bounds the text of opening hours, in bytes.
 const maxHoursText = 500
 
-// hoursShape matches one part of a rule in lower case: days, if any, and times.
-var hoursShape = regexp.MustCompile(`^(?:([a-z]+)(?: ?- ?([a-z]+))?:? )?` +
-	`([0-9]{1,2})(?::([0-9]{2}))? ?- ?([0-9]{1,2})(?::([0-9]{2}))?$`)
+// daysShape and timesShape match the days and the times of a part in lower case. The words for times
+// are OpenStreetMap's.
+var (
+	daysShape  = regexp.MustCompile(`^([a-z]+)(?: ?- ?([a-z]+))?$`)
+	timesShape = regexp.MustCompile(
+		`^(?:([0-9]{1,2})(?::([0-9]{2}))? ?- ?([0-9]{1,2})(?::([0-9]{2}))?|` + alwaysOpen + `|off|closed)$`)
+)
+
+const (
+	alwaysOpen = "24/7"
+
+	// notRule and noRule say that a part is no rule, and that a text has none.
+	notRule = "is no rule such as Mo-Fr 06:00-22:00"
+	noRule  = "has no rule such as Mo-Fr 06:00-22:00"
+)
 
 // ParseHours parses opening hours such as "Mo-Fr 08:00-12:00,13:00-18:00; Sa 10:00-14:00; Europe/Berlin".
 // The syntax is a part of OpenStreetMap's, with a time zone. Without one it takes the given one. If the
@@ -69,6 +82,9 @@ func ParseHours(text string, zone *time.Location) (h *Hours, why string) {
 	for _, p := range parts {
 		h.spans = append(h.spans, p.spans()...)
 	}
+	if len(h.spans) == 0 {
+		return nil, "is never open; payment_enabled=false takes a machine out of sale"
+	}
 	slices.SortFunc(h.spans, func(a, b span) int { return a.from - b.from })
 	return h, ""
 }
@@ -88,7 +104,20 @@ func parseHoursZone(name string) (zone *time.Location, why string) {
 // startsWithTimes reports whether a rule begins with what looks like days and times.
 func startsWithTimes(rule string) bool {
 	first, _, _ := strings.Cut(rule, ",")
-	return hoursShape.MatchString(plainHours(first))
+	days, times := cutTimes(strings.TrimSpace(first))
+	return timesShape.MatchString(plainHours(times)) && (days == "" || daysShape.MatchString(plainHours(days)))
+}
+
+// cutTimes cuts a part of a rule into its days and its times. Each may be "".
+func cutTimes(part string) (days, times string) {
+	at := strings.IndexAny(part, "0123456789")
+	if at < 0 {
+		at = strings.LastIndexFunc(part, func(r rune) bool { return unicode.IsSpace(r) || r == ':' })
+		if at++; !timesShape.MatchString(plainHours(part[at:])) { // no word for closed
+			at = len(part)
+		}
+	}
+	return strings.TrimRight(part[:at], ": \t\u00a0"), part[at:]
 }
 
 // plainHours returns a part of a rule in lower case, with plain dashes and single spaces.
@@ -100,7 +129,7 @@ func plainHours(part string) string {
 // hoursPart is a time of the day on some days of the week.
 type hoursPart struct {
 	days     [7]bool
-	from, to int // in minutes; to may be on the next day
+	from, to int // in minutes; to may be on the next day, and equals from if it is closed
 }
 
 // drop takes days off, because a later rule sets their hours.
@@ -115,7 +144,7 @@ func (p *hoursPart) spans() (spans []span) {
 	for day, is := range p.days {
 		begin, end := day*minutesOfDay+p.from, day*minutesOfDay+p.to
 		switch {
-		case !is:
+		case !is || begin == end:
 		case end <= minutesOfWeek:
 			spans = append(spans, span{begin, end})
 		default:
@@ -125,63 +154,84 @@ func (p *hoursPart) spans() (spans []span) {
 	return spans
 }
 
-// parseHoursRule parses the parts of a rule, with commas between them. A part without days has those
-// of the part before it, and text names them in each part.
+// parseHoursRule parses the parts of a rule, with commas between them. Days without times have those of
+// the part behind them. A part without days has those of the part before it, and text names them in
+// each part.
 func parseHoursRule(rule string) (parts []hoursPart, text, why string) {
-	days, named := [7]bool{true, true, true, true, true, true, true}, ""
-	var texts []string
+	p := hoursPart{days: [7]bool{true, true, true, true, true, true, true}}
+	var named, texts []string // the days of p, and the parts, as they are written
+	waiting := false          // the days have no times yet
 	for written := range strings.SplitSeq(rule, ",") {
 		written = strings.TrimSpace(written)
-		part := plainHours(written)
-		if part == "" {
+		if written == "" {
 			continue
 		}
-		match := hoursShape.FindStringSubmatch(part)
-		if match == nil {
-			return nil, "", fmt.Sprintf("is no rule such as Mo-Fr 06:00-22:00: %.60q", part)
-		}
-		switch {
-		case match[1] != "":
-			if days, why = parseDays(match[1], match[2]); why != "" {
-				return nil, "", fmt.Sprintf("%s: %.60q", why, part)
+		days, times := cutTimes(written)
+		if days != "" {
+			if !waiting {
+				p.days, named = [7]bool{}, nil
 			}
-			named = strings.TrimRight(written[:strings.IndexAny(written, "0123456789")], ": \t\u00a0") + " "
-		case named != "":
-			written = named + written
+			if why := p.addDays(plainHours(days)); why != "" {
+				return nil, "", fmt.Sprintf("%s: %.60q", why, plainHours(written))
+			}
+			named = append(named, days)
 		}
-		p := hoursPart{days: days}
-		if p.from, p.to, why = parseTimes(match[3:]); why != "" {
-			return nil, "", fmt.Sprintf("%s: %.60q", why, part)
+		if waiting = times == ""; waiting {
+			continue
+		}
+		if p.from, p.to, why = parseTimes(plainHours(times)); why != "" {
+			return nil, "", fmt.Sprintf("%s: %.60q", why, plainHours(written))
+		}
+		if p.from == p.to {
+			for i := range parts {
+				parts[i].drop(p.days)
+			}
+		}
+		if len(named) > 1 || days == "" && len(named) > 0 {
+			written = strings.Join(named, ",") + " " + times
 		}
 		parts, texts = append(parts, p), append(texts, written)
 	}
-	if len(parts) == 0 {
-		return nil, "", "has no rule such as Mo-Fr 06:00-22:00"
+	if len(parts) == 0 || waiting {
+		return nil, "", noRule
 	}
 	return parts, strings.Join(texts, ", "), ""
 }
 
-// parseDays parses the first and the last day of a part, which may be "".
-func parseDays(first, last string) (days [7]bool, why string) {
-	from := weekday(first)
+// addDays adds a day, or the first and the last day of some.
+func (p *hoursPart) addDays(days string) (why string) {
+	match := daysShape.FindStringSubmatch(days)
+	if match == nil {
+		return notRule
+	}
+	from := weekday(match[1])
 	to := from
-	if last != "" {
-		to = weekday(last)
+	if match[2] != "" {
+		to = weekday(match[2])
 	}
 	if from < 0 || to < 0 {
-		return days, "has an unknown day"
+		return "has an unknown day"
 	}
 	for day := from; ; day = (day + 1) % 7 {
-		if days[day] = true; day == to {
-			return days, ""
+		if p.days[day] = true; day == to {
+			return ""
 		}
 	}
 }
 
-// parseTimes parses the hours and minutes of two times.
-func parseTimes(match []string) (from, to int, why string) {
-	from, ok := minuteOfDay(match[0], match[1])
-	to, okTo := minuteOfDay(match[2], match[3])
+// parseTimes parses the times of a part. If it is closed, they are equal.
+func parseTimes(times string) (from, to int, why string) {
+	match := timesShape.FindStringSubmatch(times)
+	switch {
+	case match == nil:
+		return 0, 0, notRule
+	case times == alwaysOpen:
+		return 0, minutesOfDay, ""
+	case match[1] == "": // off or closed
+		return 0, 0, ""
+	}
+	from, ok := minuteOfDay(match[1], match[2])
+	to, okTo := minuteOfDay(match[3], match[4])
 	switch {
 	case !ok || !okTo || from == minutesOfDay:
 		return 0, 0, "has an impossible time"

@@ -48,6 +48,21 @@ func TestParseHours(t *testing.T) {
 		{"Mo-Su 08:00-18:00; We 08:00-12:00", "2026-12-01 13:00", ""},
 		{"Mo-Fr 08:00-12:00; 13:00-18:00", "2026-12-05 14:00", ""},
 		{"Mo-Fr 08:00-12:00; 13:00-18:00", "2026-11-30 09:00", "2026-11-30 13:00"},
+		// single days before a time
+		{"Mo,We,Fr-Sa 08:00-12:00", "2026-11-30 12:00", "2026-12-02 08:00"},
+		{"Mo,We,Fr-Sa 08:00-12:00", "2026-12-05 11:59", ""},
+		{"Mo, We: 08:00-12:00,13:00-18:00, Fr 10:00-14:00", "2026-12-02 17:00", ""},
+		{"Mo, We: 08:00-12:00,13:00-18:00, Fr 10:00-14:00", "2026-12-02 18:00", "2026-12-04 10:00"},
+		// the whole day, and not at all
+		{"24/7", "2026-12-06 23:59", ""},
+		{"24/7; Europe/Berlin", "2026-12-06 23:59", ""},
+		{"24/7; Su off; Europe/Berlin", "2026-12-06 12:00", "2026-12-07 00:00"},
+		{"Mo-Su 08:00-18:00; Sa,Su OFF", "2026-12-05 12:00", "2026-12-07 08:00"},
+		{"Mo-Su 08:00-18:00, Su closed", "2026-12-06 12:00", "2026-12-07 08:00"},
+		{"Mo-Su 08:00-18:00, Su: closed", "2026-12-05 12:00", ""},
+		{"Su off; 08:00-18:00", "2026-12-06 12:00", ""},    // the later rule counts
+		{"Sa 22:00-02:00; Su off", "2026-12-06 01:00", ""}, // Saturday's night
+		{"Mo-Fr 06:00-22:00; Etc/GMT-1", "2026-11-30 05:59", "2026-11-30 06:00"},
 	} {
 		h, why := ParseHours(c.text, berlin)
 		if why != "" {
@@ -84,8 +99,10 @@ func TestParseHours(t *testing.T) {
 		"", ";", "; Europe/Berlin", "Mo-Fr", "Xx 06:00-22:00", "Mo-Xx 6-22", "M 6-22", "Mo 25:00-26:00",
 		"Mo 06:60-07:00",
 		"Mo 06:00-06:00", "Mo 24:00-06:00", "06:00-22:00; Mars/Olympus", "06:00-22:00;", "06:00-22:00; Local", "closed",
+		"Mo off", "Mo-Fr 08:00-12:00; closed", "Mo,We", "Mo 08:00-12:00, We", "PH off", "Mo-Fr 08:00-12:00; PH off",
+		"Mo we 08:00-12:00", "24/6", "off-off 08:00-12:00",
 		"06:00-22:00 Europe/Berlin", "06:00-22:00; Europe/Berlin; Mo 6-7", "06:00-22:00; Su 25:00-26:00",
-		"Mo-Fr 08:00-12:00;; Europe/Berlin", "Mo-Fr 08:00-12:00; Sa off",
+		"Mo-Fr 08:00-12:00;; Europe/Berlin",
 	} {
 		if _, why := ParseHours(text, berlin); why == "" {
 			t.Errorf("%q is taken for opening hours", text)
@@ -107,6 +124,8 @@ func TestHoursAreShownAsTheyAreSold(t *testing.T) {
 		"Mo 8-12;Sa 10-14,15 - 16":                         "Mo 8-12; Sa 10-14, Sa 15 - 16; UTC",
 		"06:00-12:00,,13:00-22:00":                         "06:00-12:00, 13:00-22:00; UTC",
 		"Mo-Fr 08:00-12:00; 13:00-18:00":                   "Mo-Fr 08:00-12:00; 13:00-18:00; UTC",
+		"Mo, We 8-12,13-18, Su off":                        "Mo,We 8-12, Mo,We 13-18, Su off; UTC",
+		"24/7 ; Su closed":                                 "24/7; Su closed; UTC",
 	} {
 		h, why := ParseHours(text, time.UTC)
 		if why != "" {
