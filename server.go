@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOpt
 		}
 	}
 	defer func() { err = errors.Join(err, sockets.Close()) }()
-	heap.Keep(ctx)
+	defer runtime.KeepAlive(heap.Ballast())
 	l, err := ledger.Opening{
 		Identity: app.Identity(s),
 		Clock:    vendortime.New(nil),

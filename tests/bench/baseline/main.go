@@ -9,7 +9,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -40,10 +39,10 @@ func main() {
 			http.Redirect(w, r, "https://buy.example.com/7777", http.StatusTemporaryRedirect)
 		})
 	case mode == "verify":
-		heap.Keep(context.Background())
+		defer runtime.KeepAlive(heap.Ballast())
 		server = limited(webhook(func([]byte) error { return nil }))
 	case mode == "append" && len(os.Args) == 3:
-		heap.Keep(context.Background())
+		defer runtime.KeepAlive(heap.Ballast())
 		j, err := openJournal(os.Args[2], journalSize)
 		if err != nil {
 			log.Fatal(err)
