@@ -208,7 +208,14 @@ var errListUnread = errors.New("the list of events at Stripe was not read yet")
 // this process's start, and this ledger does not know it. Delivery of its event proves nothing,
 // because Stripe may be repeating an event whose reply was lost.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s payment.CheckoutSession) (bool, error) {
-	if s.Handled != "" || !b.earlierState(e.Created) || b.beforeBirth(e.Created) {
+	switch {
+	case s.Handled != "":
+		return false, nil
+	case b.beforeBirth(e.Created): // it is adopted without evidence, unless its authorization is released
+		if held, err := b.mayBeHeld(tx, s); !held || err != nil {
+			return false, err
+		}
+	case !b.earlierState(e.Created):
 		return false, nil
 	}
 	known, err := ledger.Found(errorOf(tx.Payment(payment.CreditID(s.ID))))

@@ -107,10 +107,13 @@ func (h *history) forget(stamped bool) {
 func (h *history) earlier(at time.Time) bool { return at.Before(h.started) }
 
 // unknown reports whether an earlier state of the ledger may have handled a purchase that this one
-// does not know.
+// does not know, so that evidence decides. It is Bridge.unsure for a session without evidence.
 func (h *history) unknown(x *purchase) bool {
 	_, err := h.store.payment(x.credit)
-	return err != nil && h.earlier(x.paidAt) && !x.paidAt.Before(h.born)
+	if x.paidAt.Before(h.born) {
+		return err != nil && h.manual
+	}
+	return err != nil && h.earlier(x.paidAt)
 }
 
 // paid applies a session's event as Bridge.applyEvent does.

@@ -226,6 +226,12 @@ func applySessionState(tx *update, p payment.Payment, s payment.CheckoutSession)
 	return Followed, tx.change(p, after)
 }
 
+// mayBeHeld reports whether the money of a session may be only authorized.
+func (b *Bridge) mayBeHeld(tx *ledger.Tx, s payment.CheckoutSession) (bool, error) {
+	_, _, manual, _, err := offered(tx, s)
+	return b.c.ManualCapture || manual, err
+}
+
 // offered returns the offer of a session or its link, and whether it only authorizes the money. It
 // also returns the device of the link, whose metadata a person may have changed in the Dashboard, and
 // "" without a link. remembered is false if the ledger knows neither.

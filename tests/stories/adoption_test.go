@@ -230,6 +230,7 @@ type releasedAway struct {
 	offline bool // the credit is not fetched
 	silent  bool // the machine does not answer
 	unsent  bool // no ledger knew of it
+	repeat  bool // its webhook comes again before Stripe's list is read
 	away    time.Duration
 }
 
@@ -245,12 +246,16 @@ func TestReleasedMoneyOfASentCreditIsAdopted(t *testing.T) {
 		"its webhook was accepted":                 {change: holding, copy: plain, silent: true},
 		"its webhook was accepted, a backup":       {change: holding, copy: backup, silent: true},
 		"its webhook was accepted, a hold is paid": {change: holding, copy: plain, silent: true, unknown: paid},
-		"the machine answered":                     {change: off(holding), copy: plain},
-		"the machine answered, a backup":           {change: off(holding), copy: backup},
-		"the machine answered, six weeks ago":      {change: off(holding), copy: plain, away: sixWeeks},
-		"it was never seen":                        {change: holding, copy: plain, unsent: true},
-		"it was never seen, a backup":              {change: holding, copy: backup, unsent: true},
-		"it was never seen, six weeks ago":         {change: holding, copy: plain, unsent: true, away: sixWeeks},
+		"its webhook comes again":                  {change: holding, copy: plain, silent: true, repeat: true},
+		"its webhook comes again, a backup":        {change: holding, copy: backup, silent: true, repeat: true},
+		"its webhook comes again, a backup, a hold is paid": {
+			change: holding, copy: backup, silent: true, repeat: true, unknown: paid},
+		"the machine answered":                {change: off(holding), copy: plain},
+		"the machine answered, a backup":      {change: off(holding), copy: backup},
+		"the machine answered, six weeks ago": {change: off(holding), copy: plain, away: sixWeeks},
+		"it was never seen":                   {change: holding, copy: plain, unsent: true},
+		"it was never seen, a backup":         {change: holding, copy: backup, unsent: true},
+		"it was never seen, six weeks ago":    {change: holding, copy: plain, unsent: true, away: sixWeeks},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -296,7 +301,17 @@ func (c releasedAway) play(f *apptest.Front) {
 	away.Store(false)
 	f.Pass(20*time.Second + c.away)
 	f.Notehub.Always(readAnswers, sandbox.Outcome{Status: http.StatusServiceUnavailable}) // they are read last
+	if c.repeat {
+		f.Stripe.Always(listEvents, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+	}
 	restore()
+	if c.repeat {
+		status, err := f.Stripe.Send(eventOf(f, sold))
+		if err != nil || status != http.StatusServiceUnavailable {
+			f.Errorf("%d, %v; want 503 until the list is read, which counts who has accepted it", status, err)
+		}
+		f.Stripe.Clear(listEvents)
+	}
 	f.Pass(time.Minute)
 	f.Notehub.Clear(readAnswers)
 	f.Pass(5 * time.Minute)
@@ -338,6 +353,18 @@ func TestWebhookRepeatedSendsNoSecondCredit(t *testing.T) {
 	})
 }
 
+const listEvents = "GET /v1/events"
+
+// eventOf returns the last event of a session.
+func eventOf(f *apptest.Front, sold sandbox.Session) (id string) {
+	for _, e := range f.Stripe.Events() {
+		if e.ObjectID == sold.ID {
+			id = e.ID
+		}
+	}
+	return id
+}
+
 // again delivers the webhook of a payment to a plain copy of the ledger, before and after notepay
 // reads Stripe's list.
 func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Session) {
@@ -348,14 +375,8 @@ func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Sess
 		restore := f.Copied()
 		sold := pay(f, m)
 		f.Stop()
-		event := ""
-		for _, e := range f.Stripe.Events() {
-			if e.ObjectID == sold.ID {
-				event = e.ID
-			}
-		}
-		const list = "GET /v1/events"
-		f.Stripe.Always(list, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+		event := eventOf(f, sold)
+		f.Stripe.Always(listEvents, sandbox.Outcome{Status: http.StatusServiceUnavailable})
 		restore()
 		deliver := func(want bool) {
 			status, err := f.Stripe.Send(event)
@@ -365,7 +386,7 @@ func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Sess
 			f.Pass(5 * time.Second)
 		}
 		deliver(false)
-		f.Stripe.Clear(list)
+		f.Stripe.Clear(listEvents)
 		f.Pass(time.Minute)
 		deliver(true)
 		f.Stands(sold.ID, isAdopted)
