@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,7 +30,8 @@ const (
 	chunkSize = 16 << 10
 	// maxChunks is the budget: 8 MiB.
 	maxChunks = 512
-	// maxSpareChunks is how many free chunks are kept for later bodies.
+	// maxSpareChunks is how many free chunks are kept while no body is open. Meanwhile all are kept, or
+	// strangers would leave garbage faster than it is collected.
 	maxSpareChunks = 32
 	// timeout is how long a body may take to arrive. Stripe sends a body at once.
 	timeout = 10 * time.Second
@@ -200,7 +202,10 @@ func (b *Budget) close(one *body) (evicted bool) {
 	}
 	delete(b.open, one)
 	b.taken -= len(one.chunks)
-	b.spare = append(b.spare, one.chunks[:min(len(one.chunks), max(0, maxSpareChunks-len(b.spare)))]...)
+	b.spare = append(b.spare, one.chunks...) // within the budget, because take prefers spare chunks
+	if len(b.open) == 0 && len(b.spare) > maxSpareChunks {
+		b.spare = slices.Clone(b.spare[:maxSpareChunks])
+	}
 	one.chunks = nil
 	b.wake()
 	return evicted
