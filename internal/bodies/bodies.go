@@ -30,8 +30,8 @@ const (
 	chunkSize = 16 << 10
 	// maxChunks is the budget: 8 MiB.
 	maxChunks = 512
-	// maxSpareChunks is how many free chunks are kept while no body is open. Meanwhile all are kept, or
-	// strangers would leave garbage faster than it is collected.
+	// maxSpareChunks is how many free chunks are kept while no body is open. While bodies are open, all
+	// are kept, because strangers would otherwise cause garbage faster than it is collected.
 	maxSpareChunks = 32
 	// timeout is how long a body may take to arrive. Stripe sends a body at once.
 	timeout = 10 * time.Second

@@ -211,7 +211,7 @@ func (b *Bridge) unsure(tx *ledger.Tx, e Event, s payment.CheckoutSession) (bool
 	switch {
 	case s.Handled != "":
 		return false, nil
-	case b.beforeBirth(e.Created): // it is adopted without evidence, unless its authorization is released
+	case b.beforeBirth(e.Created): // only a released authorization needs evidence
 		if held, err := b.mayBeHeld(tx, s); !held || err != nil {
 			return false, err
 		}
